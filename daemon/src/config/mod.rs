@@ -1,0 +1,3 @@
+//! The configuration: what was written (raw) becomes what is meant (validated).
+
+pub mod export;

@@ -1,0 +1,110 @@
+//! What leaves the aggregation and enters an exporter: metric points and log records, already named and
+//! attributed, not yet encoded. Wire formats are the exporters' matter.
+
+use std::sync::Arc;
+
+use netsonde_probes::descriptor::{Event, Metric};
+
+/// The value of one attribute, as OTLP's `AnyValue` has it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AttributeValue {
+    /// UTF-8 text.
+    String(Arc<str>),
+    /// A signed integer.
+    Int(i64),
+    /// A float.
+    Double(f64),
+    /// True or false.
+    Bool(bool),
+    /// A list.
+    Array(Vec<AttributeValue>),
+    /// Named values, on log records only.
+    Map(Vec<(&'static str, AttributeValue)>),
+}
+
+/// A key with its value.
+pub type Attribute = (&'static str, AttributeValue);
+
+/// Whether a sum tells the whole since its start or only what is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Temporality {
+    /// Totals since the series began.
+    Cumulative,
+    /// What was added since the last export.
+    Delta,
+}
+
+/// One series at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// Identity of the series.
+    pub attributes: Arc<[Attribute]>,
+    /// When the series began (cumulative) or the interval did (delta), Unix nanoseconds.
+    pub start_unix_ns: u64,
+    /// When the value was read, Unix nanoseconds.
+    pub time_unix_ns: u64,
+    /// What was read.
+    pub value: PointValue,
+}
+
+/// The value of one point.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PointValue {
+    /// For counters, up-down counters and gauges.
+    Int(i64),
+    /// For gauges that are not whole.
+    Double(f64),
+    /// Observations per bucket; the bounds are the metric's.
+    Histogram {
+        /// Sum of the observations, in the metric's unit.
+        sum: f64,
+        /// One count a bucket, the open one last.
+        counts: Vec<u64>,
+    },
+}
+
+/// All points of one metric.
+#[derive(Debug, Clone)]
+pub struct MetricData {
+    /// What is measured.
+    pub metric: &'static Metric,
+    /// How its sums are to be read; gauges ignore it.
+    pub temporality: Temporality,
+    /// Its series, in no order.
+    pub points: Vec<Point>,
+}
+
+/// How grave a log record is; the numbers are OTLP's `SeverityNumber`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// Something happened as it should.
+    Info = 9,
+    /// Something that somebody should look at.
+    Warn = 13,
+}
+
+/// One log record: an event on one socket.
+#[derive(Debug, Clone)]
+pub struct LogRecord {
+    /// What happened.
+    pub event: &'static Event,
+    /// When it happened, Unix nanoseconds.
+    pub time_unix_ns: u64,
+    /// When netsonde read it, Unix nanoseconds.
+    pub observed_unix_ns: u64,
+    /// How grave it is.
+    pub severity: Severity,
+    /// One readable sentence.
+    pub body: String,
+    /// Who and what.
+    pub attributes: Vec<Attribute>,
+}
+
+/// What one interval hands to every exporter.
+#[derive(Debug, Clone)]
+pub enum Telemetry {
+    /// One reading of all series that have something to say.
+    Metrics(Arc<Vec<MetricData>>),
+    /// Events, in the order in which they were read.
+    Logs(Arc<Vec<LogRecord>>),
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Every layout that crosses from the kernel to user space, written once: the Rust side is generated
+ * from this file's BTF at build time (probes/build.rs).
+ *
+ * Addresses are 16 bytes in network order; IPv4 is kept as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
+ * Ports are in host order. Times are nanoseconds of CLOCK_BOOTTIME, so that they agree with a
+ * process's start time and go on counting over a suspend.
+ */
+#ifndef NETSONDE_RECORDS_H
+#define NETSONDE_RECORDS_H
+
+/* A process: its thread-group id in the host's namespace and when its leader started. */
+struct owner {
+	__u64 start_ns;
+	__u32 tgid; /* 0: not known */
+	__u32 uid;  /* real user id when the socket became this process's */
+};
+
+enum socket_role {
+	ROLE_UNKNOWN = 0,
+	ROLE_CLIENT = 1,
+	ROLE_SERVER = 2,
+	ROLE_LISTENER = 3,
+};
+
+/*
+ * What measurements are summed by. All zero is the reserved overflow entry, which user space puts
+ * into a table before the table is used, so that a full table folds and never loses.
+ */
+struct flow_key {
+	struct owner owner;
+	__u8 server_address[16]; /* the remote of a client, the local address of a server */
+	__u8 client_address[16]; /* zero unless `keep_client_address` */
+	__u32 network_namespace; /* inode number, as in /proc/PID/ns/net */
+	__u16 server_port;
+	__u8 role;
+	__u8 transport; /* IPPROTO_TCP; 0 only in the overflow entry */
+};
+
+#define HISTOGRAM_BUCKETS 24
+
+/* Bucket i holds values v (microseconds) with 2^(base+i-1) < v <= 2^(base+i); first and last are open. */
+struct histogram {
+	__u64 sum_us;
+	__u32 buckets[HISTOGRAM_BUCKETS];
+};
+
+#define RTT_BASE_EXPONENT      3  /* up to 8 us, then doubling to 33.6 s */
+#define CONNECT_BASE_EXPONENT  3
+#define DURATION_BASE_EXPONENT 10 /* up to 1 ms, then doubling to 71.6 min */
+
+enum failure_kind {
+	FAILURE_REFUSED = 0,
+	FAILURE_RESET = 1,
+	FAILURE_TIMED_OUT = 2,
+	FAILURE_HOST_UNREACHABLE = 3,
+	FAILURE_NET_UNREACHABLE = 4,
+	FAILURE_ABORTED = 5, /* the program gave up before an answer came */
+	FAILURE_OTHER = 6,
+	FAILURE_KINDS = 7,
+};
+
+/* What one flow did since its table was last drained. */
+struct flow_value {
+	__u64 transmit_bytes; /* application bytes, each counted once however often it was sent */
+	__u64 receive_bytes;
+	__u64 transmit_segments;
+	__u64 receive_segments;
+	__u64 retransmits_syn;
+	__u64 retransmits_data;
+	__u64 retransmits_synack;
+	__u64 opened;
+	__u64 accepted;
+	__u64 closed;
+	__s64 active; /* change in the number of open connections */
+	__u64 resets_sent;
+	__u64 resets_received;
+	__u64 failures[FAILURE_KINDS];
+	struct histogram rtt;
+	struct histogram connect_duration;
+	struct histogram connection_duration;
+};
+
+enum event_kind {
+	EVENT_LISTEN_OPEN = 0,
+	EVENT_LISTEN_CLOSE = 1,
+	EVENT_CONNECT = 2,
+	EVENT_ACCEPT = 3,
+	EVENT_CLOSE = 4,
+	EVENT_FAILURE = 5,
+	EVENT_KINDS = 6,
+};
+
+/* One happening on one socket, for the logs. Fields that its kind does not have are zero. */
+struct socket_event {
+	__u64 time_ns;
+	struct owner owner;
+	__u64 socket_cookie;
+	__u8 local_address[16];
+	__u8 remote_address[16];
+	__u64 duration_ns;        /* close: since established; connect, failure: since SYN */
+	__u64 transmit_bytes;     /* close, from here on: totals of the connection */
+	__u64 receive_bytes;
+	__u32 transmit_segments;
+	__u32 receive_segments;
+	__u32 retransmits;
+	__u32 smoothed_rtt_us;
+	__u32 network_namespace;
+	__u32 backlog;            /* listen: limit of the accept queue */
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 kind;
+	__u8 role;
+	__u8 failure;             /* failure: enum failure_kind */
+	__u8 partial;             /* totals do not hold what went before netsonde's start */
+	__u32 kernel_error;       /* failure: errno, 0 when the kernel set none */
+	__u32 reserved;
+};
+
+/* A listening socket, as a sweep found it. */
+struct listener_record {
+	struct owner owner;
+	__u64 opened_ns; /* 0: older than netsonde */
+	__u64 socket_cookie;
+	__u8 address[16];
+	__u32 network_namespace;
+	__u32 backlog;
+	__u32 queued; /* connections waiting for accept() now */
+	__u16 port;
+	__u8 ipv6_only;
+	__u8 shared; /* more than one process holds it */
+};
+
+enum process_event_kind {
+	PROCESS_FORK = 0,
+	PROCESS_EXEC = 1,
+	PROCESS_EXIT = 2,
+	PROCESS_SEEN = 3, /* found by a walk of all processes */
+};
+
+#define PATH_BYTES 1024
+#define PATH_NAME  256 /* NAME_MAX and its NUL */
+
+#define PATH_TRUNCATED 1 /* deeper or longer than the record holds: the beginning is missing */
+#define PATH_DELETED   2 /* the file had no name any more */
+
+/*
+ * A process at a moment of its life. `path` is there on exec only: the names from the file up to the
+ * root, each ended by NUL, `path_length` bytes in all.
+ */
+struct process_record {
+	__u64 time_ns;
+	__u64 start_ns;
+	__u64 parent_start_ns;
+	__u32 tgid;
+	__u32 parent_tgid;
+	__u32 uid;
+	__u32 network_namespace;
+	__u8 kind;
+	__u8 path_flags;
+	__u16 path_length;
+	__u32 is_kernel_thread;
+	char command[16];
+	char path[PATH_BYTES + PATH_NAME];
+};
+
+/* Everything that was not recorded as meant, by reason. Indices of the `losses` map. */
+enum loss {
+	LOSS_EVENT_RING_FULL = 0,
+	LOSS_EVENT_RATE_LIMITED = 1,
+	LOSS_PROCESS_RING_FULL = 2,
+	LOSS_FLOW_TABLE_FULL = 3, /* folded into the overflow entry: totals hold, detail is gone */
+	LOSS_FLOW_DROPPED = 4,    /* not even the overflow entry could be had */
+	LOSS_SOCKET_STORAGE = 5,  /* no memory for a socket's state */
+	LOSS_SNAPSHOT_FULL = 6,   /* a listener or process did not fit a sweep's output buffer */
+	LOSS_NAMESPACE_TABLE_FULL = 7,
+	LOSS_UNOWNED = 8,         /* a connection closed and no process was known for it */
+	LOSS_KINDS = 9,
+};
+
+/* What the last sweep met; written by the kernel side, reset by user space before a sweep. */
+struct sweep_totals {
+	__u64 sockets;
+	__u64 connections;
+	__u64 awaiting_owner; /* sockets whose holder must be looked up */
+	__u64 unowned;
+};
+
+/* Set by user space, may change while the programs run. */
+struct settings {
+	__u64 events_per_second; /* of each kind but listen, which are never limited */
+	__u32 events_enabled;    /* bit per enum event_kind */
+	__u32 keep_client_address;
+	__u32 holder_generation; /* counts the walks over open files */
+	__u32 wakeup_bytes;      /* ring fill from which its reader is woken */
+};
+
+#endif

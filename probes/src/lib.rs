@@ -1,0 +1,3 @@
+//! Everything of netsonde that touches the kernel.
+
+pub mod descriptor;
