@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_imports, reason = "the app that uses these is wired on another branch")]
 mod cli;
 mod config;
 mod exit;

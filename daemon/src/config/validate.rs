@@ -54,7 +54,9 @@ pub fn validate(
         events: events(&mut reader, raw.events),
         metrics: metrics(&mut reader, raw.metrics, interval, known_metrics),
         limits: limits(&mut reader, raw.limits),
-        api: Api { socket: reader.value("api.socket", raw.api.socket, DEFAULT_SOCKET.into(), socket) },
+        api: Api {
+            socket: reader.value("api.socket", raw.api.socket, DEFAULT_SOCKET.into(), |text| socket(text)),
+        },
         log: Log {
             level: reader.value("log.level", raw.log.level, LevelFilter::INFO, |text| Word::parse(text)),
         },
@@ -79,7 +81,7 @@ fn interval(
 fn export(reader: &mut Reader<'_>, raw: raw::Export, outputs: Vec<Output>) -> Export {
     // Read in any case: what is wrong in the file is wrong with and without flags.
     let otlp = otlp::read(reader, raw.otlp);
-    let file = reader.optional("export.file.path", raw.file.path, file_target);
+    let file = reader.optional("export.file.path", raw.file.path, |text| file_target(text));
     let mut export = Export { otlp, files: file.into_iter().collect(), console: false };
     if !outputs.is_empty() {
         export = Export { otlp: None, files: Vec::new(), console: outputs.contains(&Output::Console) };
@@ -104,8 +106,8 @@ fn export(reader: &mut Reader<'_>, raw: raw::Export, outputs: Vec<Output>) -> Ex
     export
 }
 
-fn file_target(text: &String) -> Result<FileConfig, String> {
-    let target = match text.as_str() {
+fn file_target(text: &str) -> Result<FileConfig, String> {
+    let target = match text {
         "-" => FileTarget::Stdout,
         _ => FileTarget::Path(absolute(text)?),
     };
@@ -120,7 +122,7 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(text))
 }
 
-fn socket(text: &String) -> Result<PathBuf, String> {
+fn socket(text: &str) -> Result<PathBuf, String> {
     // sockaddr_un holds 108 bytes, the closing zero included.
     const LONGEST: usize = 107;
     if text.len() > LONGEST {

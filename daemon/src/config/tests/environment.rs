@@ -19,7 +19,8 @@ fn endpoints_follow_the_specification() {
     let metrics = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "https://m/x?key=1");
     let logs = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://l:1");
     let http = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
-    let cases: [(&str, &[(&str, &str)], Option<(&str, &str)>); 9] = [
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<(&'a str, &'a str)>);
+    let cases: [Case<'_>; 9] = [
         ("", &[], None),
         ("", &[http], None),
         ("", &[("OTEL_EXPORTER_OTLP_ENDPOINT", "")], None),
