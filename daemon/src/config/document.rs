@@ -2,7 +2,6 @@
 //!
 //! Owns lines, columns and how a problem is shown. It knows nothing of what keys mean.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -66,11 +65,6 @@ impl<'a> Document<'a> {
     pub fn problem(&self, span: &Range<usize>, key: &str, message: &str) -> String {
         let secret = is_header(key) || self.line_text(span.start).contains("headers");
         self.show(span, &format!("{key}: {message}"), secret)
-    }
-
-    /// The lines of all keys, by dotted path.
-    pub fn lines(&self) -> BTreeMap<&str, usize> {
-        self.keys.iter().map(|(path, key, _)| (path.as_str(), self.line(key.start))).collect()
     }
 
     fn syntax_problem(&self, error: &toml::de::Error) -> String {
