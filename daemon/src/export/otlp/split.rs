@@ -239,6 +239,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn metric_parts_are_the_whole_and_fit(
             metrics in prop::collection::vec(metric(), 0..8),
