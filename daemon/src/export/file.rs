@@ -22,6 +22,10 @@ use super::writer::{Sink, loss_reason};
 use crate::config::export::{FileConfig, FileTarget};
 use crate::telemetry::Telemetry;
 
+/// How opentelemetry-proto writes a histogram point's optional fields that are not set. proto3 JSON allows a
+/// null there, the OpenTelemetry Collector's parser does not.
+const UNSET_EXTREMES: &str = r#","min":null,"max":null"#;
+
 /// Where lines go: a file, or what stands for one in a test.
 trait Output: Write + Send + 'static {
     /// Takes the last `bytes` written back.
@@ -158,10 +162,9 @@ fn write_lines<O: Output>(
 ) -> ControlFlow<()> {
     let (signal, mut left) = Signal::of(&telemetry);
     let mut parts = Parts::new(telemetry, Arc::clone(resource), MAX_REQUEST_BYTES);
-    let mut line = Vec::new();
-    while let Some(part) = parts.next() {
-        line.clear();
-        let result = to_json(&part.message, &mut line).and_then(|()| lines.write(&line));
+    for part in parts.by_ref() {
+        let line = to_json(&part.message).map_err(io::Error::from);
+        let result = line.and_then(|line| lines.write(line.as_bytes()));
         match result {
             Ok(bytes) => {
                 health.observe(Health::Well, destination, signal.name(), "");
@@ -187,13 +190,14 @@ fn write_lines<O: Output>(
     ControlFlow::Continue(())
 }
 
-fn to_json(message: &Message, line: &mut Vec<u8>) -> io::Result<()> {
-    match message {
-        Message::Metrics(request) => serde_json::to_writer(&mut *line, request)?,
-        Message::Logs(request) => serde_json::to_writer(&mut *line, request)?,
-    }
-    line.push(b'\n');
-    Ok(())
+fn to_json(message: &Message) -> serde_json::Result<String> {
+    let mut line = match message {
+        // A quote within a JSON text is escaped, so this pattern is never part of one.
+        Message::Metrics(request) => serde_json::to_string(request)?.replace(UNSET_EXTREMES, ""),
+        Message::Logs(request) => serde_json::to_string(request)?,
+    };
+    line.push('\n');
+    Ok(line)
 }
 
 #[cfg(test)]

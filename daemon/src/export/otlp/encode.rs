@@ -186,6 +186,10 @@ fn any_value(value: &AttributeValue) -> AnyValue {
     let value = match value {
         AttributeValue::String(text) => any_value::Value::StringValue(text.as_ref().into()),
         AttributeValue::Int(number) => any_value::Value::IntValue(*number),
+        // JSON, which the file exporter makes of this, has no such numbers.
+        AttributeValue::Double(number) if !number.is_finite() => {
+            any_value::Value::StringValue(number.to_string())
+        }
         AttributeValue::Double(number) => any_value::Value::DoubleValue(*number),
         AttributeValue::Bool(truth) => any_value::Value::BoolValue(*truth),
         AttributeValue::Array(values) => {

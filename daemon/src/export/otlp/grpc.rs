@@ -52,13 +52,13 @@ impl GrpcClient {
             Signal::Metrics => &config.metrics_url,
             Signal::Logs => &config.logs_url,
         };
-        let mut endpoint = Endpoint::from_shared(url.clone())
-            .with_context(|| format!("invalid OTLP endpoint {url:?}"))?
+        let uri: http::Uri = url.parse().with_context(|| format!("invalid OTLP endpoint {url:?}"))?;
+        let mut endpoint = Endpoint::from(uri.clone())
             .user_agent(USER_AGENT)
             .context("invalid user agent")?
             .connect_timeout(config.timeout)
             .tcp_keepalive(Some(Duration::from_secs(30)));
-        match endpoint.uri().scheme_str() {
+        match uri.scheme_str() {
             Some("http") => {}
             Some("https") => {
                 super::install_crypto_provider();

@@ -108,19 +108,20 @@ impl Lane {
                         return;
                     }
                 }
-                batch = self.inbox.recv(), if self.open && self.parts.is_none() => match batch {
-                    Some(batch) => {
-                        let parts = Parts::new(batch, Arc::clone(&self.resource), MAX_REQUEST_BYTES);
-                        self.parts = Some(parts);
-                    }
-                    None => {
-                        self.open = false;
-                        // There is little time left: what waits for a better moment has it now.
-                        self.not_before = Instant::now();
-                    }
-                },
+                batch = self.inbox.recv(), if self.open && self.parts.is_none() => self.take(batch),
                 () = tokio::time::sleep_until(self.not_before), if waiting => {}
             }
+        }
+    }
+
+    /// Takes over a batch, or the news that there will be none.
+    fn take(&mut self, batch: Option<Telemetry>) {
+        if let Some(batch) = batch {
+            self.parts = Some(Parts::new(batch, Arc::clone(&self.resource), MAX_REQUEST_BYTES));
+        } else {
+            self.open = false;
+            // There is little time left: what waits for a better moment has it now.
+            self.not_before = Instant::now();
         }
     }
 

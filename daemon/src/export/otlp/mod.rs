@@ -41,14 +41,14 @@ struct Reply {
 /// Either way to a collector.
 #[derive(Debug, Clone)]
 enum Transport {
-    Grpc(GrpcClient),
+    Grpc(Box<GrpcClient>),
     Http(HttpClient),
 }
 
 impl Transport {
     fn new(config: &OtlpConfig, signal: Signal) -> anyhow::Result<Self> {
         Ok(match config.protocol {
-            Protocol::Grpc => Self::Grpc(GrpcClient::new(config, signal)?),
+            Protocol::Grpc => Self::Grpc(Box::new(GrpcClient::new(config, signal)?)),
             Protocol::HttpProtobuf => Self::Http(HttpClient::new(config, signal)?),
         })
     }

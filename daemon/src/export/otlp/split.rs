@@ -17,7 +17,6 @@ use prost::encoding::encoded_len_varint;
 use netsonde_probes::descriptor::MetricKind;
 
 use super::encode;
-use crate::export::statistics::Signal;
 use crate::telemetry::{LogRecord, MetricData, Telemetry};
 
 /// Bytes of one encoded request: 4 MiB, less a margin for what a proxy may add.
@@ -46,14 +45,6 @@ pub struct Part {
 }
 
 impl Part {
-    /// Which service it is for.
-    pub fn signal(&self) -> Signal {
-        match self.message {
-            Message::Metrics(_) => Signal::Metrics,
-            Message::Logs(_) => Signal::Logs,
-        }
-    }
-
     /// The request as it goes on the wire, uncompressed.
     pub fn encode(&self) -> Bytes {
         match &self.message {
@@ -184,6 +175,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::export::statistics::Signal;
     use crate::export::testing::{self, ACTIVE, IO, RTT, SHARE, text};
     use crate::telemetry::{Attribute, PointValue};
 
@@ -239,6 +231,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn metric_parts_are_the_whole_and_fit(
             metrics in prop::collection::vec(metric(), 0..8),

@@ -89,7 +89,9 @@ fn deltas_are_taken_as_they_are() {
     let mut summary = Summary::default();
     for _ in 0..2 {
         let mut metrics = reading(10, 1);
-        metrics.iter_mut().for_each(|data| data.temporality = Temporality::Delta);
+        for data in &mut metrics {
+            data.temporality = Temporality::Delta;
+        }
         assert!(table(&mut summary, &metrics).contains("tx 11.0 KiB, rx 2.0 KiB"));
     }
 }
