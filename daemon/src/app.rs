@@ -2,8 +2,8 @@
 //! are asked to stop. No part knows another's making.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::io::IsTerminal;
+use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,9 +11,10 @@ use netsonde_probes::{Options, ProbeError, Settings, Sizes};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::MissedTickBehavior;
 
-use crate::aggregate::{Aggregation, Command, Status};
+use crate::aggregate::{Aggregation, Command, End, Status};
 use crate::api::Api;
 use crate::cli::RunArgs;
 use crate::collect::Collector;
@@ -81,50 +82,51 @@ pub async fn run(args: &RunArgs, config: Config, environment: Environment<'_>) -
         Ok(api) => Some(api),
         // Somebody who just wants to look must not be stopped by a daemon that is already there.
         Err(e) => {
-            tracing::warn!(error = format!("{e:#}"), "no local API: `netsonde status` will not find this process");
+            tracing::warn!(
+                error = format!("{e:#}"),
+                "no local API: `netsonde status` will not find this process"
+            );
             None
         }
     };
     tell_systemd(&[NotifyState::Ready, NotifyState::Status("observing")]);
 
     let mut app = App { args, environment, config, collector, commands, status };
-    let mut aggregating = Box::pin(aggregating);
+    let mut aggregating: Aggregating = Box::pin(aggregating);
     let ended = app.serve_until_stopped(&mut aggregating).await;
 
     tell_systemd(&[NotifyState::Stopping]);
     app.collector.stop();
-    if !matches!(ended, Ended::Aggregation) {
-        aggregating.await.context("the aggregation died")?;
-    }
+    let ended = match ended {
+        Some(ended) => ended,
+        None => aggregating.await,
+    };
     if let Some(api) = api {
         api.stop();
     }
     let collected = tokio::task::spawn_blocking(move || app.collector.join());
     collected.await.context("the collecting thread cannot be joined")??;
-    match ended {
-        Ended::Asked => Ok(Exit::Ok),
-        Ended::Aggregation => anyhow::bail!("the collecting thread stopped by itself"),
-    }
+    ended.context("the aggregation died")?;
+    Ok(Exit::Ok)
 }
 
-enum Ended {
-    Asked,
-    Aggregation,
-}
+type Aggregating = Pin<Box<JoinHandle<End>>>;
 
 impl App<'_> {
-    async fn serve_until_stopped<T>(&mut self, aggregating: &mut (impl Future<Output = T> + Unpin)) -> Ended {
+    /// `None` when it was asked to stop; else how the aggregation ended by itself: the collecting thread
+    /// failed and says why, or nobody reads the output any more.
+    async fn serve_until_stopped(&mut self, aggregating: &mut Aggregating) -> Option<Result<End, JoinError>> {
         let wait = |kind| signal(kind).expect("these signals can be handled");
         let (mut terminate, mut interrupt, mut hangup) =
             (wait(SignalKind::terminate()), wait(SignalKind::interrupt()), wait(SignalKind::hangup()));
         let mut watchdog = Watchdog::new(self.status.clone());
         loop {
             tokio::select! {
-                _ = terminate.recv() => return Ended::Asked,
-                _ = interrupt.recv() => return Ended::Asked,
+                _ = terminate.recv() => return None,
+                _ = interrupt.recv() => return None,
                 _ = hangup.recv() => self.reload().await,
                 () = watchdog.due() => watchdog.feed(self.config.interval),
-                _ = &mut *aggregating => return Ended::Aggregation,
+                end = &mut *aggregating => return Some(end),
             }
         }
     }
@@ -143,7 +145,8 @@ impl App<'_> {
 
     async fn try_reload(&mut self) -> anyhow::Result<()> {
         let config = configuration(self.args, self.environment)?;
-        let exporters = exporters(&config, self.environment)?;
+        let same = config.export == self.config.export && config.resource == self.config.resource;
+        let exporters = if same { None } else { Some(exporters(&config, self.environment)?) };
         for key in needs_restart(&self.config, &config) {
             tracing::warn!(key, "this change takes effect after a restart");
         }
@@ -232,7 +235,8 @@ fn settings(config: &Config) -> Settings {
 }
 
 fn options(config: &Config) -> Options {
-    let disabled: BTreeSet<String> = if config.signals.tcp { BTreeSet::new() } else { ["tcp".to_owned()].into() };
+    let disabled: BTreeSet<String> =
+        if config.signals.tcp { BTreeSet::new() } else { ["tcp".to_owned()].into() };
     Options {
         disabled,
         sizes: Sizes {

@@ -49,7 +49,11 @@ mod tests {
         for metric in metrics() {
             assert!(seen.insert(metric.name), "{} is declared twice", metric.name);
             assert!(metric.name.starts_with("netsonde."), "{}", metric.name);
-            assert!(metric.name.chars().all(|c| c.is_ascii_lowercase() || c == '.' || c == '_'), "{}", metric.name);
+            assert!(
+                metric.name.chars().all(|c| c.is_ascii_lowercase() || c == '.' || c == '_'),
+                "{}",
+                metric.name
+            );
         }
     }
 }

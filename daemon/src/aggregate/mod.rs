@@ -11,4 +11,4 @@ mod task;
 pub use logs::OF_EVERY_EVENT as EVENT_ATTRIBUTES;
 pub use own::ALL as OWN_METRICS;
 pub use status::{Finding, Grade, Status, judge};
-pub use task::{Aggregation, Command};
+pub use task::{Aggregation, Command, End};

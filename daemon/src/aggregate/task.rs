@@ -29,10 +29,18 @@ const LOG_BATCH: usize = 512;
 
 /// What can be asked of the running task.
 pub enum Command {
-    /// Take over a configuration, and send to these exporters from now on. The old ones are shut down.
-    Reconfigure(Box<Config>, Exporters),
-    /// Open files anew.
-    Reopen,
+    /// Take over a configuration, and send to these exporters from now on, if there are any; else the ones
+    /// there are go on, with their files opened anew.
+    Reconfigure(Box<Config>, Option<Exporters>),
+}
+
+/// Why the task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The collector has nothing more.
+    Drained,
+    /// Nobody reads any of the outputs any more.
+    Abandoned,
 }
 
 /// The state of the task.
@@ -92,20 +100,21 @@ impl Aggregation {
         mut collected: mpsc::Receiver<Collected>,
         mut commands: mpsc::Receiver<Command>,
         grace: Duration,
-    ) {
+    ) -> End {
         let mut flush = interval(LOG_DELAY);
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        let end = loop {
             tokio::select! {
                 batch = collected.recv() => match batch {
                     Some(Collected::Records(records)) => self.take_records(&records),
-                    Some(Collected::Sweep(report)) => self.take_sweep(*report),
-                    None => break,
+                    Some(Collected::Sweep(report)) => self.take_sweep(&report),
+                    None => break End::Drained,
                 },
                 Some(command) = commands.recv() => self.obey(command),
                 _ = flush.tick() => self.flush_logs(),
+                () = self.exporters.abandoned() => break End::Abandoned,
             }
-        }
+        };
         self.flush_logs();
         let left = self.exporters.shutdown(Instant::now() + grace).await;
         for destination in left {
@@ -113,23 +122,33 @@ impl Aggregation {
                 let lost = destination.signal(signal).lost(LossReason::Shutdown);
                 if lost > 0 {
                     let (name, signal) = (&destination.name, signal.name());
-                    tracing::warn!(destination = name, signal, lost, "not everything could be delivered before the end");
+                    tracing::warn!(
+                        destination = name,
+                        signal,
+                        lost,
+                        "not everything could be delivered before the end"
+                    );
                 }
             }
         }
+        end
     }
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Reopen => self.exporters.reopen_files(),
             Command::Reconfigure(config, exporters) => {
                 self.flush_logs();
                 let now = Clock::read().unix_ns();
                 self.processes.set_limits(process_limit(&config), keep_ended(&config));
                 self.series.reconfigure(config.metrics.clone(), now);
-                let old = std::mem::replace(&mut self.exporters, exporters);
-                // The old ones deliver what they were given while the new ones already work.
-                tokio::spawn(old.shutdown(Instant::now() + Duration::from_secs(30)));
+                match exporters {
+                    None => self.exporters.reopen_files(),
+                    Some(new) => {
+                        let old = std::mem::replace(&mut self.exporters, new);
+                        // They deliver what they were given while the new ones already work.
+                        tokio::spawn(old.shutdown(Instant::now() + Duration::from_secs(30)));
+                    }
+                }
                 self.config = *config;
             }
         }
@@ -165,7 +184,7 @@ impl Aggregation {
         }
     }
 
-    fn take_sweep(&mut self, report: SweepReport) {
+    fn take_sweep(&mut self, report: &SweepReport) {
         let clock = Clock::read();
         let now = clock.unix_ns();
         self.users.refresh();
@@ -196,15 +215,12 @@ impl Aggregation {
                 self.status.sweep.failed += 1;
             }
         }
-        self.note(&report, now);
+        self.note(report, now);
         data.extend(own::metrics(&self.status, now));
         // Events that came before the sweep are told before its sums.
         self.flush_logs();
         self.exporters.send(&Telemetry::Metrics(Arc::new(data)));
         self.publish.send_replace(self.status.clone());
-        if report.last {
-            tracing::debug!("the last sweep is in");
-        }
     }
 
     /// A gauge: made anew by each sweep, so that a listener that is gone leaves nothing behind.

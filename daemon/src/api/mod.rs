@@ -88,7 +88,11 @@ async fn bind(path: &Path) -> anyhow::Result<UnixListener> {
 }
 
 async fn healthz(State(status): State<watch::Receiver<Status>>) -> (StatusCode, &'static str) {
-    if status.borrow().sweep.count > 0 { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "no sweep yet\n") }
+    if status.borrow().sweep.count > 0 {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "no sweep yet\n")
+    }
 }
 
 async fn answer(State(status): State<watch::Receiver<Status>>) -> Result<Json<StatusAnswer>, StatusCode> {

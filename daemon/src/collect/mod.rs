@@ -43,8 +43,6 @@ pub struct SweepReport {
     pub programs: Vec<ProgramRuntime>,
     /// Flows that one interval can hold.
     pub flow_capacity: u32,
-    /// Nobody asked for more: this is the last.
-    pub last: bool,
 }
 
 enum Order {
@@ -87,7 +85,8 @@ impl Collector {
                 }
             })
             .context("cannot start the collecting thread")?;
-        let signals = ready.await.map_err(|_| anyhow!("the collecting thread died while it loaded the probes"))??;
+        let signals =
+            ready.await.map_err(|_| anyhow!("the collecting thread died while it loaded the probes"))??;
         Ok((Self { orders, thread }, signals, collected))
     }
 
@@ -140,7 +139,11 @@ fn run(
                 Err(control::TryRecvError::Empty) => break,
             }
         }
-        let wait = if stop { Duration::ZERO } else { next_sweep.saturating_duration_since(Instant::now()).min(POLL) };
+        let wait = if stop {
+            Duration::ZERO
+        } else {
+            next_sweep.saturating_duration_since(Instant::now()).min(POLL)
+        };
         let records = probes.poll(wait).context("cannot read the rings")?;
         if !records.is_empty() && to.blocking_send(Collected::Records(records)).is_err() {
             return Ok(());
@@ -149,7 +152,7 @@ fn run(
         if !stop && now < next_sweep {
             continue;
         }
-        let report = report(probes, stop);
+        let report = report(probes);
         // Processes that the sweep's flows belong to were told of before them: hand those on first.
         let records = probes.poll(Duration::ZERO).context("cannot read the rings")?;
         if !records.is_empty() && to.blocking_send(Collected::Records(records)).is_err() {
@@ -169,7 +172,7 @@ fn following(due: Instant, interval: Duration, now: Instant) -> Instant {
     if next > now { next } else { now + interval }
 }
 
-fn report(probes: &mut Probes, last: bool) -> SweepReport {
+fn report(probes: &mut Probes) -> SweepReport {
     let began = Instant::now();
     let sweep = probes.sweep().map_err(|e| format!("{:#}", anyhow::Error::from(e)));
     let took = began.elapsed();
@@ -177,13 +180,15 @@ fn report(probes: &mut Probes, last: bool) -> SweepReport {
         sweep,
         took,
         losses: probes.losses().unwrap_or_else(|e| {
-            tracing::warn!(error = format!("{:#}", anyhow::Error::from(e)), "the kernel's loss counters are out of reach");
+            tracing::warn!(
+                error = format!("{:#}", anyhow::Error::from(e)),
+                "the kernel's loss counters are out of reach"
+            );
             Vec::new()
         }),
         signals: probes.signals(),
         programs: program_runtimes(probes.program_ids()),
         flow_capacity: probes.flow_capacity(),
-        last,
     }
 }
 

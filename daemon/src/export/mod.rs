@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
-pub use statistics::{DestinationStatistics, LossReason, Signal};
+pub use statistics::{DestinationStatistics, LossReason, Signal, SignalStatistics};
 
 use self::console::ConsoleSink;
 use self::file::FileSink;

@@ -99,7 +99,7 @@ async fn a_destination_that_nobody_reads_ends_and_counts_on() {
 #[test]
 fn a_pipe_that_is_closed_breaks_without_a_signal() {
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let mut sink = console::ConsoleSink::new(writer, false);
+    let mut sink = ConsoleSink::new(writer, false);
     let ledger = Ledger::new("console".into());
     assert!(sink.write(logs(1), &ledger).is_continue());
     let mut byte = [0];

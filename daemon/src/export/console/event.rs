@@ -68,7 +68,7 @@ fn push_details(out: &mut String, attributes: Attributes<'_>) {
         }
     }
     let durations = [
-        ("connected-in", "netsonde.tcp.connect.duration"),
+        ("connect-time", "netsonde.tcp.connect.duration"),
         ("duration", "netsonde.tcp.connection.duration"),
         ("srtt", "netsonde.tcp.srtt"),
     ];
@@ -119,7 +119,7 @@ mod tests {
             line(attributes, false),
             "22:13:20.987  close        curl[4242]               \
              [2001:db8::2]:40000 -> example.org:443  error=reset  tx=517 B  rx=1.5 MiB  \
-             connected-in=12.3ms  duration=2.50s  srtt=250us  retransmits=3\n"
+             connect-time=12.3ms  duration=2.50s  srtt=250us  retransmits=3\n"
         );
     }
 
