@@ -44,6 +44,7 @@ static __always_inline void count_loss(__u32 reason)
 #define SOCKET_BASELINE		 (1 << 9)  /* older, and its first reading has been taken */
 #define SOCKET_OWNER_ASKED	 (1 << 10) /* a walk over open files was asked for its sake */
 #define SOCKET_OWNER_ASKED_TWICE (1 << 11)
+#define SOCKET_CLAIMED		 (1 << 12) /* by a close() or shutdown() */
 
 /* The counters of a tcp_sock, turned into what is published. */
 struct reading {

@@ -338,6 +338,15 @@ static __always_inline void on_established(const struct sock *sk, int oldstate)
 	}
 }
 
+/*
+ * A server that forks for each connection accepts in the parent and serves in the child, which is
+ * the one that closes. What a sweep has already given to a process stays with it.
+ */
+static __always_inline bool may_be_claimed(const struct socket_state *st)
+{
+	return st->role == ROLE_SERVER && !(st->flags & SOCKET_COUNTED);
+}
+
 /* close() and shutdown() bring their caller, unless the last reference was dropped by a kernel
  * thread. */
 static __always_inline void claim_for_caller(const struct sock *sk, struct socket_state *st)
@@ -346,14 +355,14 @@ static __always_inline void claim_for_caller(const struct sock *sk, struct socke
 
 	if (!(caller->flags & PF_KTHREAD))
 		owner_of_task(caller, &st->owner);
-	st->flags |= SOCKET_OWNED;
+	st->flags |= SOCKET_OWNED | SOCKET_CLAIMED;
 }
 
 static __always_inline void on_shutdown(const struct sock *sk)
 {
 	struct socket_state *st = socket_lookup(sk);
 
-	if (st && st->role == ROLE_SERVER && !(st->flags & SOCKET_OWNED))
+	if (st && may_be_claimed(st))
 		claim_for_caller(sk, st);
 }
 
@@ -473,11 +482,11 @@ static __always_inline void on_close(const struct sock *sk, int oldstate)
 		st->last = r;
 	advance(st, &r, &delta);
 	st->smoothed_rtt_us = tp->srtt_us >> 3;
-	if (st->role == ROLE_SERVER && !(st->flags & SOCKET_OWNED)) {
+	if (may_be_claimed(st) && !(st->flags & SOCKET_CLAIMED)) {
 		/* __tcp_close() shuts both ways down before it changes the state. */
 		if ((sk->sk_shutdown & SHUTDOWN_MASK) == SHUTDOWN_MASK) {
 			claim_for_caller(sk, st);
-		} else if (sk->sk_socket) {
+		} else if (!(st->flags & SOCKET_OWNED) && sk->sk_socket) {
 			/* Reset by the peer while its holder still has it open. */
 			st->last = delta;
 			st->flags |= SOCKET_FINAL_PENDING;
