@@ -1,0 +1,15 @@
+//! What the kernel tests and the benchmark share: the daemon under test, traffic whose amounts are known, places
+//! to run it in, and oracles that know nothing of netsonde.
+#![forbid(unsafe_code)]
+
+pub mod cleanup;
+pub mod command;
+pub mod daemon;
+pub mod host;
+pub mod namespace;
+pub mod oracle;
+pub mod program;
+pub mod python;
+pub mod report;
+pub mod rotel;
+pub mod telemetry;
