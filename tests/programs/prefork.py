@@ -17,7 +17,7 @@ def process(pid):
         fields = file.read().rsplit(")", 1)[1].split()
     try:
         executable = os.readlink(f"/proc/{pid}/exe")
-    except FileNotFoundError:
+    except OSError:  # a kernel thread, or a process that even root may not look into
         executable = ""
     return {"pid": pid, "executable": executable, "start_ticks": int(fields[19])}, int(fields[1])
 

@@ -58,6 +58,34 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Runs a netsonde that is expected to refuse this configuration, or what its command prefix leaves it; gives its
+    /// exit code, the path of its configuration and what it wrote to standard error.
+    pub fn refused(prefix: &str, configuration: &str) -> Result<(Option<i32>, PathBuf, String)> {
+        let directory = tempfile::Builder::new().prefix("netsonde-test-").tempdir()?;
+        // Readable for others, and so is a copy of the binary: the prefix may give up root.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+        write_configuration(directory.path(), configuration)?;
+        let (binary, path) = (directory.path().join("netsonde"), directory.path().join("netsonde.toml"));
+        fs::copy(host::netsonde()?, &binary)?;
+        let mut words = prefix.split_whitespace().chain([binary.to_str().context("a path in UTF-8")?]);
+        let errors = directory.path().join("errors");
+        let mut child = Command::new(words.next().context("no program")?)
+            .args(words)
+            .args(["run", "--output", "console", "--config"])
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&errors)?)
+            .spawn()?;
+        let status = command::wait_at_most(&mut child, START_LIMIT)?;
+        if status.is_none() {
+            child.kill()?;
+            child.wait()?;
+        }
+        let status = status.context("netsonde went on where it should have refused")?;
+        Ok((status.code(), path, fs::read_to_string(errors)?))
+    }
+
     /// Waits for a line that the daemon sends to its service manager.
     pub fn wait_notification(&mut self, wanted: &str, limit: Duration) -> Result<()> {
         let deadline = Instant::now() + limit;
@@ -130,8 +158,10 @@ impl Daemon {
     /// Ends it and takes all that it exported, its last words included.
     pub fn stop(mut self) -> Result<Telemetry> {
         let status = self.end()?;
-        ensure!(status.success(), "netsonde ended with {status}");
-        self.telemetry()
+        ensure!(status.success(), "netsonde ended with {status}: {}", self.errors());
+        let telemetry = self.telemetry()?;
+        telemetry.check_counters()?;
+        Ok(telemetry)
     }
 }
 

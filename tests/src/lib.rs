@@ -5,6 +5,8 @@
 pub mod cleanup;
 pub mod command;
 pub mod daemon;
+pub mod decoder;
+pub mod expect;
 pub mod host;
 pub mod namespace;
 pub mod oracle;

@@ -92,7 +92,7 @@ impl Report {
 pub struct Process {
     /// Its process id.
     pub pid: i32,
-    /// The absolute path of its binary; empty for kernel threads.
+    /// The absolute path of its binary; empty where procfs does not tell, as for kernel threads.
     pub executable: PathBuf,
     /// When it started, clock ticks after boot.
     pub start_ticks: u64,

@@ -145,6 +145,19 @@ impl Telemetry {
         Ok(())
     }
 
+    /// That no counter ever went down while its series lasted.
+    pub fn check_counters(&self) -> Result<()> {
+        let mut highest: BTreeMap<(&str, String, u64), f64> = BTreeMap::new();
+        for point in self.points.iter().filter(|point| point.is_counter) {
+            let series = (point.metric.as_str(), format!("{:?}", point.attributes), point.start);
+            let before = highest.insert(series, point.number);
+            if before.is_some_and(|before| before > point.number) {
+                bail!("a counter fell from {} to {}: {point:?}", before.unwrap_or_default(), point.number);
+            }
+        }
+        Ok(())
+    }
+
     /// The newest reading of each series of a metric that matches.
     pub fn newest(&self, metric: &str, filter: Filter) -> Vec<&Point> {
         let mut newest: BTreeMap<(String, u64), &Point> = BTreeMap::new();
@@ -259,6 +272,14 @@ mod tests {
         let telemetry = Telemetry::parse(&text).unwrap();
         assert_eq!(telemetry.sum("m", &[("k", "v".into())]), 10);
         assert_eq!(telemetry.sum("m", &[("k", "w".into())]), 0);
+    }
+
+    #[test]
+    fn a_counter_that_falls_is_noticed() {
+        let rising = Telemetry::parse(&(counter(1, 2, 5) + &counter(1, 3, 8) + &counter(9, 10, 2))).unwrap();
+        rising.check_counters().unwrap();
+        let falling = Telemetry::parse(&(counter(1, 2, 5) + &counter(1, 3, 4))).unwrap();
+        falling.check_counters().unwrap_err();
     }
 
     #[test]

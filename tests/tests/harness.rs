@@ -2,12 +2,18 @@
 #![forbid(unsafe_code)]
 
 use std::process::Command;
+use std::time::Duration;
 
+use netsonde_tests::command;
+use netsonde_tests::decoder::Decoder;
 use netsonde_tests::host::{self, Host};
 use netsonde_tests::namespace::Pair;
 use netsonde_tests::oracle::{self, Counters};
 use netsonde_tests::program::{self, Programs, Running, Server};
+use netsonde_tests::python::Python;
 use netsonde_tests::report::{Connection, Report};
+use netsonde_tests::rotel::Rotel;
+use netsonde_tests::telemetry::Telemetry;
 
 /// Each connection's two ends must have moved the same bytes; sorted by the client's address they pair up.
 fn assert_mirrored(client: &Report, server: &[Connection]) {
@@ -101,4 +107,46 @@ fn pairs_carry_both_families_and_lose_what_they_are_told_to() {
     pair.server.drop_incoming("meta l4proto tcp numgen random mod 100 < 5").unwrap();
     assert!(run("10.77.0.2") > 0);
     assert!(pair.server.dropped().unwrap() > 0);
+}
+
+#[test]
+fn receivers_take_a_request_made_by_hand() {
+    let python = Python::prepare().unwrap();
+    let send = |grpc: u16, http: u16| {
+        command::output(python.program("example.py").args([grpc.to_string(), http.to_string()])).unwrap();
+    };
+    let decoder = Decoder::start(&python).unwrap();
+    send(decoder.grpc_port, decoder.http_port);
+    let decoded = Telemetry::parse(&decoder.requests().unwrap()).unwrap();
+    assert_eq!(decoded.sum("example.bytes", &[("side", "left".into())]), 123456789);
+    assert_eq!(decoded.events("example.event", &[("number", 77.into())]).len(), 1);
+
+    let rotel = Rotel::start(&python).unwrap();
+    send(rotel.grpc_port, rotel.http_port);
+    let printed = command::until(Duration::from_secs(10), || {
+        let log = rotel.log()?;
+        let bytes = log.sum("example.bytes", &[("side", "Str(left)".into())]);
+        Ok(bytes == 123456789 && log.events.iter().any(|(_, printed)| printed["number"] == "Int(77)"))
+    });
+    assert!(printed.unwrap(), "{:?}", rotel.log().unwrap());
+}
+
+#[test]
+fn the_line_checker_refuses_what_is_not_otlp_json() {
+    let python = Python::prepare().unwrap();
+    let point = r#"{"asInt":"5","timeUnixNano":"1"}"#;
+    let request = |point: &str| {
+        let metric = format!(r#"{{"name":"m","gauge":{{"dataPoints":[{point}]}}}}"#);
+        format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{metric}]}}]}}]}}"#)
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lines");
+    let check = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        command::output(python.program("check_json_lines.py").arg(&path))
+    };
+    assert!(check(&request(point)).unwrap().contains("\"points\": 1"));
+    check(&request(&point.replace("\"5\"", "5"))).unwrap_err();
+    check(&request(&point.replace("asInt", "asint"))).unwrap_err();
+    check(&request(point).replace("resourceMetrics", "resource_spans")).unwrap_err();
 }

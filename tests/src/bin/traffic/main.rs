@@ -5,20 +5,22 @@
 //! the client will send after it, how many it wants back, and flags.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
-use std::io::{self, BufRead, Read, Write};
+mod stream;
+
+use std::io::{self, BufRead};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use netsonde_tests::report::{Connection, Listening, Moved, Process, Report};
+use netsonde_tests::report::{Listening, Process};
 use rustix::net::{self, AddressFamily, Shutdown, SocketFlags, SocketType};
-use std::os::fd::{AsFd, OwnedFd};
+
+use crate::stream::{Stream, Tally, print};
 
 #[derive(Parser)]
 enum Arguments {
@@ -40,6 +42,11 @@ enum Arguments {
         to: SocketAddr,
         #[arg(long, default_value_t = 1)]
         connections: usize,
+    },
+    /// Use no socket and all processors until standard input ends.
+    Spin {
+        #[arg(long, default_value_t = 60)]
+        deadline: u64,
     },
 }
 
@@ -108,126 +115,6 @@ const LAST: u64 = 1;
 const HALF_CLOSE: u64 = 2;
 const SERVER_CLOSES: u64 = 4;
 const SERVER_RESETS: u64 = 8;
-const CHUNK: usize = 64 * 1024;
-
-/// What all threads of this process did.
-#[derive(Default)]
-struct Tally {
-    connections: Mutex<Vec<Connection>>,
-    failures: Mutex<BTreeMap<String, u64>>,
-}
-
-/// A connected socket that counts what its calls return.
-struct Stream {
-    socket: TcpStream,
-    moved: Moved,
-    ends: (SocketAddr, SocketAddr),
-}
-
-impl Stream {
-    fn new(socket: TcpStream, peer: SocketAddr) -> io::Result<Self> {
-        socket.set_nodelay(true)?;
-        let local = socket.local_addr()?;
-        Ok(Self { socket, moved: Moved::default(), ends: (local, peer) })
-    }
-
-    fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let sent = self.socket.write(bytes)?;
-            self.moved.sent += sent as u64;
-            bytes = &bytes[sent..];
-        }
-        Ok(())
-    }
-
-    fn send_amount(&mut self, mut amount: u64) -> io::Result<()> {
-        let chunk = [0x5a; CHUNK];
-        while amount > 0 {
-            let part = amount.min(CHUNK as u64) as usize;
-            self.send(&chunk[..part])?;
-            amount -= part as u64;
-        }
-        Ok(())
-    }
-
-    /// Fills the buffer; false when the peer had ended before its first byte.
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.socket.read(&mut buffer[filled..])? {
-                0 if filled == 0 => return Ok(false),
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                more => {
-                    filled += more;
-                    self.moved.received += more as u64;
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    fn receive_amount(&mut self, mut amount: u64) -> io::Result<()> {
-        let mut chunk = [0; CHUNK];
-        while amount > 0 {
-            let part = amount.min(CHUNK as u64) as usize;
-            if !self.receive(&mut chunk[..part])? {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            amount -= part as u64;
-        }
-        Ok(())
-    }
-
-    fn receive_end(&mut self) -> io::Result<()> {
-        match self.receive(&mut [0])? {
-            false => Ok(()),
-            true => Err(io::Error::other("bytes where the end was due")),
-        }
-    }
-
-    /// Makes the close that follows a reset (RFC 9293, 3.10.4 ABORT).
-    fn reset_on_close(&self) -> io::Result<()> {
-        Ok(net::sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO))?)
-    }
-}
-
-impl Tally {
-    /// Counts an ended connection; it is closed here, so that a finished report means closed sockets.
-    fn ended(&self, stream: Stream, outcome: io::Result<()>) {
-        let connection = Connection { local: stream.ends.0, peer: stream.ends.1, moved: stream.moved };
-        drop(stream);
-        self.connections.lock().unwrap().push(connection);
-        if let Err(error) = outcome {
-            self.failed(&error);
-        }
-    }
-
-    fn failed(&self, error: &io::Error) {
-        let name = match error.kind() {
-            io::ErrorKind::ConnectionRefused => "refused".into(),
-            io::ErrorKind::ConnectionReset => "reset".into(),
-            io::ErrorKind::TimedOut => "timed_out".into(),
-            io::ErrorKind::HostUnreachable => "host_unreachable".into(),
-            io::ErrorKind::NetworkUnreachable => "net_unreachable".into(),
-            _ => error.to_string(),
-        };
-        *self.failures.lock().unwrap().entry(name).or_default() += 1;
-    }
-
-    fn report(self, identity: (Process, Vec<Process>), workers: Vec<Report>) -> Result<()> {
-        let (process, ancestors) = identity;
-        let connections = self.connections.into_inner().unwrap();
-        let failures = self.failures.into_inner().unwrap();
-        print(&Report { process, ancestors, connections, failures, workers })
-    }
-}
-
-fn print(line: &impl serde::Serialize) -> Result<()> {
-    let mut output = io::stdout().lock();
-    serde_json::to_writer(&mut output, line)?;
-    output.write_all(b"\n")?;
-    Ok(output.flush()?)
-}
 
 fn end_after(seconds: u64) {
     thread::spawn(move || {
@@ -250,6 +137,7 @@ fn main() -> Result<()> {
         }
         Arguments::Connect(arguments) => connect(&arguments),
         Arguments::Abandon { to, connections } => abandon(to, connections),
+        Arguments::Spin { deadline } => spin(deadline),
     }
 }
 
@@ -282,7 +170,9 @@ fn serve(arguments: &Serve) -> Result<()> {
         io::copy(&mut io::stdin().lock(), &mut io::sink())?;
         // Wakes every accept() on this socket, in this process and in the workers.
         net::shutdown(&listener, Shutdown::Read)?;
-        own.map(|thread| thread.join().expect("a serving thread"));
+        if let Some(thread) = own {
+            thread.join().expect("a serving thread");
+        }
         Ok(())
     })?;
     let mut reports = Vec::new();
@@ -408,6 +298,20 @@ fn ask(stream: &mut Stream, arguments: &Connect, number: u64) -> io::Result<()> 
     }
 }
 
+fn spin(deadline: u64) -> Result<()> {
+    end_after(deadline);
+    let identity = Process::own_chain()?;
+    for _ in 0..thread::available_parallelism()?.get() {
+        thread::spawn(|| {
+            loop {
+                std::hint::spin_loop();
+            }
+        });
+    }
+    io::copy(&mut io::stdin().lock(), &mut io::sink())?;
+    Tally::default().report(identity, Vec::new())
+}
+
 fn abandon(to: SocketAddr, connections: usize) -> Result<()> {
     let identity = Process::own_chain()?;
     let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
@@ -417,7 +321,7 @@ fn abandon(to: SocketAddr, connections: usize) -> Result<()> {
         let begun = net::connect(&socket, &to);
         ensure!(begun == Err(rustix::io::Errno::INPROGRESS), "connect should be under way: {begun:?}");
     }
-    let mut tally = Tally::default();
-    tally.failures.get_mut().unwrap().insert("aborted".into(), connections as u64);
+    let tally = Tally::default();
+    tally.count_failures("aborted", connections as u64);
     tally.report(identity, Vec::new()).context("cannot report")
 }
