@@ -30,18 +30,22 @@ pub struct Daemon {
 impl Daemon {
     /// Starts netsonde with these lines in its configuration and OTLP/JSON to a file, and waits until it is ready.
     pub fn start(configuration: &str) -> Result<Self> {
-        Self::start_with(configuration, |_| {})
+        Self::start_binary(&host::netsonde()?, configuration, |_| {})
     }
 
-    /// Likewise; the command can be changed before it is run.
-    pub fn start_with(configuration: &str, change: impl FnOnce(&mut Command)) -> Result<Self> {
+    /// Likewise; another binary may be given, and the command be changed before it is run.
+    pub fn start_binary(
+        netsonde: &Path,
+        configuration: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("netsonde-test-").tempdir()?;
         // A daemon that has given up root must still be able to read its configuration again.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
         let notify = directory.path().join("notify");
         let notifications = UnixDatagram::bind(&notify)?;
         write_configuration(directory.path(), configuration)?;
-        let mut command = Command::new(host::netsonde()?);
+        let mut command = Command::new(netsonde);
         command
             .args(["run", "--interval", "1s", "--config"])
             .arg(directory.path().join("netsonde.toml"))
