@@ -1,4 +1,4 @@
-//! Interleaved pairs: without netsonde, with it, and again. A machine that grows slower or faster while it is
+//! Interleaved pairs: without netsonde and with it, then with it and without, and again. A machine that grows slower or faster while it is
 //! measured changes both halves of a pair; the ratio within each pair is what counts.
 
 use std::fmt;
@@ -78,9 +78,15 @@ pub fn measure(
     workload.run(warm_up)?;
     run_with(workload, subject, warm_up)?;
     let (mut bare, mut with_netsonde) = (Vec::new(), Vec::new());
-    for _ in 0..pairs {
-        bare.push(workload.run(length)?);
-        with_netsonde.push(run_with(workload, subject, length)?);
+    for pair in 0..pairs {
+        // Each half is first in every other pair, so that what one run leaves to the next weighs on both alike.
+        if pair % 2 == 0 {
+            bare.push(workload.run(length)?);
+            with_netsonde.push(run_with(workload, subject, length)?);
+        } else {
+            with_netsonde.push(run_with(workload, subject, length)?);
+            bare.push(workload.run(length)?);
+        }
     }
     let ratios: Vec<f64> = with_netsonde.iter().zip(&bare).map(|(with, bare)| with / bare).collect();
     Ok(Outcome {

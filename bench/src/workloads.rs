@@ -1,7 +1,6 @@
 //! The loads whose speed is compared: HTTP by nginx and wrk, bulk TCP by iperf3. All on loopback, all bounded.
 
 use std::fs;
-use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -50,8 +49,9 @@ impl Server {
             .spawn()
             .with_context(|| format!("cannot run {command:?}: `make deps` installs it"))?;
         let server = Self { child, port, _directory: directory };
-        let up =
-            command::until(Duration::from_secs(10), || Ok(TcpStream::connect(("127.0.0.1", port)).is_ok()))?;
+        // Asked of the kernel: iperf3 takes a connection for a client and complains when it says nothing.
+        let listening = format!("ss -tlnH sport = :{port}");
+        let up = command::until(Duration::from_secs(10), || Ok(!command::line(&listening)?.is_empty()))?;
         ensure!(up, "{command:?} does not listen");
         Ok(server)
     }
