@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The kernel as netsonde sees it: only the types and fields that are read, each relocated by CO-RE at
- * load time to wherever the running kernel keeps it. This is the one place where kernel drift lives;
- * a change of the kernel's that matters here is cited beside the field.
+ * The kernel as netsonde sees it: only the types and fields that are read, each relocated by CO-RE
+ * at load time to wherever the running kernel keeps it. This is the one place where kernel drift
+ * lives; a change of the kernel's that matters here is cited beside the field.
  *
- * It stands in for a generated vmlinux.h, so that a build needs neither BTF nor bpftool and the list of
- * what we depend on can be read.
+ * It stands in for a generated vmlinux.h, so that a build needs neither BTF nor bpftool and the
+ * list of what we depend on can be read.
  */
 #ifndef NETSONDE_KERNEL_H
 #define NETSONDE_KERNEL_H
@@ -13,20 +13,21 @@
 #include <linux/types.h>
 #include <linux/bpf.h>
 #include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
 typedef _Bool bool;
-#define true  1
+#define true 1
 #define false 0
-#define NULL  ((void *)0)
+#define NULL ((void *)0)
 
-#define AF_INET      2
-#define AF_INET6     10
-#define IPPROTO_TCP  6
-#define SOCK_STREAM  1
-#define PF_KTHREAD   0x00200000 /* include/linux/sched.h */
-#define SHUTDOWN_MASK 3         /* include/net/sock.h */
+#define AF_INET	      2
+#define AF_INET6      10
+#define IPPROTO_TCP   6
+#define SOCK_STREAM   1
+#define PF_KTHREAD    0x00200000 /* include/linux/sched.h */
+#define SHUTDOWN_MASK 3		 /* include/net/sock.h */
 
 /* include/net/tcp_states.h */
 enum {
@@ -49,7 +50,7 @@ enum {
 #define SOCK_DONE_BIT 1
 
 /* include/uapi/asm-generic/errno.h: the same on x86-64 and arm64 */
-#define EPIPE        32
+#define EPIPE	     32
 #define ENETUNREACH  101
 #define ECONNRESET   104
 #define ETIMEDOUT    110

@@ -38,17 +38,19 @@ struct flow_key {
 	__u8 transport; /* IPPROTO_TCP; 0 only in the overflow entry */
 };
 
-#define HISTOGRAM_BUCKETS 24
+enum histogram_layout {
+	HISTOGRAM_BUCKETS = 24,
+	RTT_BASE_EXPONENT = 3, /* up to 8 us, then doubling to 33.6 s */
+	CONNECT_BASE_EXPONENT = 3,
+	DURATION_BASE_EXPONENT = 10, /* up to 1 ms, then doubling to 71.6 min */
+};
 
-/* Bucket i holds values v (microseconds) with 2^(base+i-1) < v <= 2^(base+i); first and last are open. */
+/* Bucket i holds values v (microseconds) with 2^(base+i-1) < v <= 2^(base+i); first and last are
+ * open. */
 struct histogram {
 	__u64 sum_us;
 	__u32 buckets[HISTOGRAM_BUCKETS];
 };
-
-#define RTT_BASE_EXPONENT      3  /* up to 8 us, then doubling to 33.6 s */
-#define CONNECT_BASE_EXPONENT  3
-#define DURATION_BASE_EXPONENT 10 /* up to 1 ms, then doubling to 71.6 min */
 
 enum failure_kind {
 	FAILURE_REFUSED = 0,
@@ -99,22 +101,22 @@ struct socket_event {
 	__u64 socket_cookie;
 	__u8 local_address[16];
 	__u8 remote_address[16];
-	__u64 duration_ns;        /* close: since established; connect, failure: since SYN */
-	__u64 transmit_bytes;     /* close, from here on: totals of the connection */
+	__u64 duration_ns;    /* close: since established; connect, failure: since SYN */
+	__u64 transmit_bytes; /* close, from here on: totals of the connection */
 	__u64 receive_bytes;
 	__u32 transmit_segments;
 	__u32 receive_segments;
 	__u32 retransmits;
 	__u32 smoothed_rtt_us;
 	__u32 network_namespace;
-	__u32 backlog;            /* listen: limit of the accept queue */
+	__u32 backlog; /* listen: limit of the accept queue */
 	__u16 local_port;
 	__u16 remote_port;
 	__u8 kind;
 	__u8 role;
-	__u8 failure;             /* failure: enum failure_kind */
-	__u8 partial;             /* totals do not hold what went before netsonde's start */
-	__u32 kernel_error;       /* failure: errno, 0 when the kernel set none */
+	__u8 failure;	    /* failure: enum failure_kind */
+	__u8 partial;	    /* totals do not hold what went before netsonde's start */
+	__u32 kernel_error; /* failure: errno, 0 when the kernel set none */
 	__u32 reserved;
 };
 
@@ -142,13 +144,12 @@ enum process_event_kind {
 #define PATH_BYTES 1024
 #define PATH_NAME  256 /* NAME_MAX and its NUL */
 
-#define PATH_TRUNCATED 1 /* deeper or longer than the record holds: the beginning is missing */
-#define PATH_DELETED   2 /* the file had no name any more */
+enum path_flag {
+	PATH_TRUNCATED = 1, /* deeper or longer than the record holds: the beginning is missing */
+	PATH_DELETED = 2,   /* the file had no name any more */
+};
 
-/*
- * A process at a moment of its life. `path` is there on exec only: the names from the file up to the
- * root, each ended by NUL, `path_length` bytes in all.
- */
+/* A process at a moment of its life. */
 struct process_record {
 	__u64 time_ns;
 	__u64 start_ns;
@@ -162,6 +163,14 @@ struct process_record {
 	__u16 path_length;
 	__u32 is_kernel_thread;
 	char command[16];
+};
+
+/*
+ * An exec brings the binary's path as well: the names from the file up to the root, each ended by
+ * NUL, `path_length` bytes in all.
+ */
+struct exec_record {
+	struct process_record process;
 	char path[PATH_BYTES + PATH_NAME];
 };
 
@@ -171,12 +180,10 @@ enum loss {
 	LOSS_EVENT_RATE_LIMITED = 1,
 	LOSS_PROCESS_RING_FULL = 2,
 	LOSS_FLOW_TABLE_FULL = 3, /* folded into the overflow entry: totals hold, detail is gone */
-	LOSS_FLOW_DROPPED = 4,    /* not even the overflow entry could be had */
+	LOSS_FLOW_DROPPED = 4,	  /* not even the overflow entry could be had */
 	LOSS_SOCKET_STORAGE = 5,  /* no memory for a socket's state */
-	LOSS_SNAPSHOT_FULL = 6,   /* a listener or process did not fit a sweep's output buffer */
-	LOSS_NAMESPACE_TABLE_FULL = 7,
-	LOSS_UNOWNED = 8,         /* a connection closed and no process was known for it */
-	LOSS_KINDS = 9,
+	LOSS_UNOWNED = 6,	  /* a connection closed and no process was known for it */
+	LOSS_KINDS = 7,
 };
 
 /* What the last sweep met; written by the kernel side, reset by user space before a sweep. */
@@ -190,10 +197,10 @@ struct sweep_totals {
 /* Set by user space, may change while the programs run. */
 struct settings {
 	__u64 events_per_second; /* of each kind but listen, which are never limited */
-	__u32 events_enabled;    /* bit per enum event_kind */
+	__u32 events_enabled;	 /* bit per enum event_kind */
 	__u32 keep_client_address;
 	__u32 holder_generation; /* counts the walks over open files */
-	__u32 wakeup_bytes;      /* ring fill from which its reader is woken */
+	__u32 wakeup_bytes;	 /* ring fill from which its reader is woken */
 };
 
 #endif

@@ -1,3 +1,205 @@
-//! Everything of netsonde that touches the kernel.
+//! Everything of netsonde that touches the kernel: facts about it, loading and attaching the probes,
+//! sweeping sockets, draining what was aggregated, decoding what comes out. The only crate with unsafe
+//! code.
+//!
+//! What a process is called, how series are summed and where they go is the daemon's matter.
+
+#![warn(missing_docs)]
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 pub mod descriptor;
+pub mod error;
+pub mod facts;
+mod flows;
+mod load;
+pub mod loss;
+mod namespaces;
+pub mod records;
+mod rings;
+pub mod signals;
+mod sweep;
+pub mod verdict;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+
+pub use error::{ProbeError, Result};
+pub use load::Sizes;
+pub use rings::Records;
+pub use sweep::{Sweep, SweepTotals};
+
+use crate::facts::RunningKernel;
+use crate::flows::FlowTables;
+use crate::load::Loaded;
+use crate::loss::Losses;
+use crate::namespaces::Home;
+use crate::records::{bytes_of, raw};
+use crate::rings::Rings;
+use crate::signals::Signal;
+use crate::verdict::SignalState;
+
+/// What can change while the probes run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Events to write, by their key in the configuration.
+    pub events: BTreeSet<String>,
+    /// Events a second of each kind, listen events apart; 0 for no limit.
+    pub events_per_second: u64,
+    /// Keep client addresses in flows, at the price of an entry for each.
+    pub keep_client_address: bool,
+}
+
+/// Everything needed to load the probes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Signals that are switched off, by name.
+    pub disabled: BTreeSet<String>,
+    /// Sizes of the maps.
+    pub sizes: Sizes,
+    /// The rest.
+    pub settings: Settings,
+}
+
+/// The probes, loaded and attached. Belongs to one thread, which it moves through network namespaces
+/// during a sweep.
+pub struct Probes {
+    loaded: Loaded,
+    rings: Rings,
+    flows: FlowTables,
+    losses: Losses,
+    settings_map: MapHandle,
+    totals_map: MapHandle,
+    settings: raw::settings,
+    home: Home,
+}
+
+/// The state of one signal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignalStatus {
+    /// Which signal.
+    pub name: &'static str,
+    /// What it tells.
+    pub description: &'static str,
+    /// How it is.
+    pub state: SignalState,
+}
+
+/// Says whether the probes can run here at all.
+///
+/// # Errors
+///
+/// [`ProbeError::NoBtf`] or [`ProbeError::MissingCapabilities`].
+pub fn check_host() -> Result<RunningKernel> {
+    let missing =
+        facts::missing_capabilities().map_err(|e| ProbeError::system("read the own capabilities", e))?;
+    if !missing.is_empty() {
+        let missing = missing.iter().map(|(name, use_)| format!("{name} ({use_})"));
+        return Err(ProbeError::MissingCapabilities { missing: missing.collect::<Vec<_>>().join(", ") });
+    }
+    RunningKernel::read().ok_or(ProbeError::NoBtf)
+}
+
+impl Probes {
+    /// Loads and attaches the probes and looks for the holders of the sockets that are there.
+    ///
+    /// # Errors
+    ///
+    /// When this host cannot run them ([`ProbeError::is_unsupported_host`]), or loading fails.
+    pub fn load(options: &Options) -> Result<Self> {
+        let kernel = check_host()?;
+        let enabled = |s: &Signal| s.essential || !options.disabled.contains(s.name);
+        let loaded = load::load(&kernel, &enabled, options.sizes)?;
+        let map = |name: &'static str| {
+            let found = loaded.object.maps().find(|m| m.name() == name);
+            let found =
+                found.ok_or_else(|| ProbeError::NoSuchPart { kind: "map", name: name.to_owned() })?;
+            MapHandle::try_from(&found).map_err(|source| ProbeError::Map { step: "open", map: name, source })
+        };
+        let rings = Rings::new(&map("events")?, &map("process_events")?)?;
+        let flows = FlowTables::new(map("flows")?, map("flows_even")?, map("flows_odd")?)?;
+        let losses = Losses::new(map("losses")?);
+        let (settings_map, totals_map) = (map(".data.settings")?, map(".data.totals")?);
+        let mut probes = Self {
+            rings,
+            flows,
+            losses,
+            settings_map,
+            totals_map,
+            settings: raw::settings::default(),
+            home: Home::of_this_thread()?,
+            loaded,
+        };
+        // A ring that is a quarter full wakes its reader, which otherwise comes by the clock.
+        probes.settings.wakeup_bytes = options.sizes.event_ring.min(options.sizes.process_ring) / 4;
+        probes.set(&options.settings)?;
+        probes.find_holders()?;
+        Ok(probes)
+    }
+
+    /// Changes the settings from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses the update of their map.
+    pub fn set(&mut self, settings: &Settings) -> Result<()> {
+        self.settings.events_per_second = settings.events_per_second;
+        self.settings.keep_client_address = u32::from(settings.keep_client_address);
+        self.settings.events_enabled = rings::event_mask(&settings.events);
+        self.write_settings()
+    }
+
+    fn write_settings(&self) -> Result<()> {
+        self.settings_map
+            .update(&0u32.to_ne_bytes(), bytes_of(&self.settings), MapFlags::ANY)
+            .map_err(|source| ProbeError::Map { step: "update", map: "settings", source })
+    }
+
+    /// Waits until a ring fills up or the time is over, then hands over all that the rings hold. Process
+    /// records are read last: those of every process that a socket event names are among them.
+    ///
+    /// # Errors
+    ///
+    /// When the rings cannot be polled.
+    pub fn poll(&mut self, timeout: Duration) -> Result<Records> {
+        self.rings.poll(timeout)
+    }
+
+    /// The state of every signal.
+    #[must_use]
+    pub fn signals(&self) -> Vec<SignalStatus> {
+        self.loaded
+            .states
+            .iter()
+            .map(|(signal, state)| SignalStatus {
+                name: signal.name,
+                description: signal.description,
+                state: state.clone(),
+            })
+            .collect()
+    }
+
+    /// What was lost since the start, by reason.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel's counters cannot be read.
+    pub fn losses(&self) -> Result<Vec<(&'static str, u64)>> {
+        let mut losses = self.losses.read()?;
+        losses.push((loss::UNDECODABLE, self.rings.undecodable()));
+        Ok(losses)
+    }
+
+    /// Kernel ids of the loaded programs.
+    #[must_use]
+    pub fn program_ids(&self) -> &[u32] {
+        &self.loaded.program_ids
+    }
+
+    /// How many flows one interval can hold.
+    #[must_use]
+    pub fn flow_capacity(&self) -> u32 {
+        self.flows.capacity()
+    }
+}

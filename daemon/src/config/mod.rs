@@ -1,3 +1,193 @@
 //! The configuration: what was written (raw) becomes what is meant (validated).
+//!
+//! Owns the keys, their defaults and ranges, and the order of sources: built-in defaults, the file, the
+//! standard OpenTelemetry environment variables, the command line; the later wins. It reads the file, but not
+//! the environment: variables are passed in. Whoever uses a value decides what to do with it.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+
+use crate::telemetry::Temporality;
+
+mod document;
 pub mod export;
+mod otlp;
+mod output;
+mod raw;
+mod reader;
+mod render;
+#[cfg(test)]
+mod tests;
+mod units;
+mod validate;
+mod words;
+
+pub use document::ConfigError;
+pub use output::{Output, parse_interval};
+pub use reader::{Environment, Origin};
+pub use render::render;
+pub use words::{EventKind, FlowAttribute, Word};
+
+use export::{FileConfig, OtlpConfig};
+
+/// The file that is read when none is named; it may be missing.
+pub const DEFAULT_PATH: &str = "/etc/netsonde/netsonde.toml";
+
+/// Everything that can be configured, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Time from one sweep and export to the next; 100 ms to 1 h.
+    pub interval: Duration,
+    /// Where telemetry goes.
+    pub export: Export,
+    /// What is observed.
+    pub signals: Signals,
+    /// Log events.
+    pub events: Events,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Sizes of tables and rings.
+    pub limits: Limits,
+    /// The local API.
+    pub api: Api,
+    /// The daemon's own log.
+    pub log: Log,
+    /// Resource attributes that were configured, `service.name` always among them.
+    pub resource: BTreeMap<String, String>,
+}
+
+/// Where telemetry goes; there is always at least one destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// An OTLP collector.
+    pub otlp: Option<OtlpConfig>,
+    /// OTLP/JSON lines; the configuration file names at most one, the command line any number, none twice.
+    pub files: Vec<FileConfig>,
+    /// Readable lines on standard output: asked for, or because there is no other destination. Never
+    /// together with a file exporter on standard output.
+    pub console: bool,
+}
+
+/// What is observed, one switch a signal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signals {
+    /// TCP connections and listeners.
+    pub tcp: bool,
+}
+
+/// Which log events are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Events {
+    /// The kinds that are written; metrics count the others all the same.
+    pub enabled: BTreeSet<EventKind>,
+    /// Most events a second, for each kind by itself; listen events are never limited. `None`: no limit.
+    pub rate_limit: Option<NonZeroU32>,
+}
+
+/// How metrics are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// Of sums and histograms.
+    pub temporality: Temporality,
+    /// Most series of one metric; what is beyond folds into one that is marked as overflow.
+    pub series_limit: NonZeroU32,
+    /// A series that did not change for this long is forgotten; never shorter than the interval.
+    pub series_expiry: Duration,
+    /// What flow metrics carry.
+    pub attributes: BTreeSet<FlowAttribute>,
+    /// What single metrics carry instead, by metric name.
+    pub overrides: BTreeMap<String, BTreeSet<FlowAttribute>>,
+}
+
+impl Metrics {
+    /// The flow attributes that the metric of this name carries.
+    pub fn attributes_of(&self, metric: &str) -> &BTreeSet<FlowAttribute> {
+        self.overrides.get(metric).unwrap_or(&self.attributes)
+    }
+}
+
+/// Sizes of tables and rings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Entries of each per-flow table in the kernel.
+    pub flows: NonZeroU32,
+    /// Bytes of the ring buffer for socket events: a power of two and a multiple of the page size.
+    pub event_ring: NonZeroU32,
+    /// Bytes of the ring buffer for process events: likewise.
+    pub process_ring: NonZeroU32,
+    /// Processes that are remembered.
+    pub processes: NonZeroU32,
+}
+
+/// The local API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Api {
+    /// Path of the Unix socket; absolute, and short enough for a socket address.
+    pub socket: PathBuf,
+}
+
+/// The daemon's own log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// What is written, from this severity up.
+    pub level: LevelFilter,
+}
+
+/// What the command line says about the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Replace all configured exporters, when not empty.
+    pub outputs: Vec<Output>,
+    /// Replaces the interval; within the same range.
+    pub interval: Option<Duration>,
+}
+
+/// Everything a configuration is made from.
+pub struct Sources<'a> {
+    /// The file, which then must exist; `None` is [`DEFAULT_PATH`], if that exists.
+    pub file: Option<&'a Path>,
+    /// Environment variables by name.
+    pub environment: Environment<'a>,
+    /// Flags.
+    pub overrides: Overrides,
+    /// Names that `[metrics.override]` may use: the metrics that carry flow attributes.
+    pub known_metrics: &'a [&'a str],
+}
+
+/// A configuration and where it comes from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What is meant.
+    pub config: Config,
+    /// Where each value comes from, by dotted key.
+    pub origins: BTreeMap<String, Origin>,
+    /// The file that was read, if any.
+    pub file: Option<PathBuf>,
+}
+
+/// Reads and checks the configuration; also what a reload calls.
+///
+/// # Errors
+///
+/// The file cannot be read, or a key, variable or flag is wrong. Each problem says where it is and what to
+/// write instead.
+pub fn load(sources: Sources<'_>) -> Result<Loaded, ConfigError> {
+    let path = sources.file.unwrap_or(Path::new(DEFAULT_PATH));
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && sources.file.is_none() => None,
+        Err(error) => {
+            return Err(format!("cannot read the configuration file {}: {error}", path.display()).into());
+        }
+    };
+    let file = text.as_ref().map(|_| path.to_owned());
+    let name = path.display().to_string();
+    let written = text.as_deref().map(|text| (name.as_str(), text));
+    let (config, origins) =
+        validate::validate(written, sources.environment, sources.overrides, sources.known_metrics)?;
+    Ok(Loaded { config, origins, file })
+}

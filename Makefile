@@ -1,0 +1,98 @@
+# Each target installs what it needs from Debian (by sudo unless root) and can be run by itself.
+# Kernel tests, benchmarks and `make run` need root: they load BPF programs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
+# Cargo itself never runs as root for a user: only what it built does, through its runner.
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+AS_ROOT := $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER="$(SUDO)")
+C_SOURCES := $(shell find probes tests bench -name '*.[ch]' 2>/dev/null)
+# Flags for `make run`, such as ARGS="--interval 1s".
+ARGS ?=
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+.PHONY: deps
+deps: ## Install the Debian packages that building wants, where missing
+	@scripts/install-packages.sh apt-packages.txt
+
+.PHONY: deps-test
+deps-test: deps
+	@scripts/install-packages.sh $(wildcard tests/apt-packages.txt)
+	@cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+
+.PHONY: deps-bench
+deps-bench: deps
+	@scripts/install-packages.sh $(wildcard tests/apt-packages.txt bench/apt-packages.txt)
+
+.PHONY: build
+build: deps ## Build the release binary
+	cargo build --release --locked --package netsonde
+
+.PHONY: run
+run: build ## Build, then show live records of this host (flags in ARGS)
+	$(SUDO) $(TARGET)/release/netsonde run $(ARGS)
+
+.PHONY: test
+test: check test-workspace ## Everything that must hold: checks, unit tests, kernel tests
+
+.PHONY: check
+check: check-format lint check-scripts licences ## Everything but the tests
+
+.PHONY: test-unit
+test-unit: deps-test ## Tests that need neither root nor a kernel
+	cargo test --locked --package netsonde --package netsonde-probes --lib --bins
+
+.PHONY: test-workspace
+test-workspace: deps-test ## All tests, against this kernel
+	cargo build --locked --workspace
+	$(AS_ROOT) cargo test --locked --workspace
+
+.PHONY: bench
+bench: deps-bench ## Overhead and cost, with and without netsonde, in interleaved pairs
+	cargo build --release --locked --workspace
+	$(SUDO) $(TARGET)/release/netsonde-bench
+
+.PHONY: fmt
+fmt: deps-test ## Format Rust and C
+	cargo fmt --all
+	clang-format -i $(C_SOURCES)
+
+.PHONY: check-format
+check-format: deps-test ## Is everything formatted?
+	cargo fmt --all --check
+	clang-format --dry-run -Werror $(C_SOURCES)
+
+.PHONY: lint
+lint: deps-test ## clippy, and rustdoc's own checks
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --workspace --no-deps --document-private-items
+
+.PHONY: check-scripts
+check-scripts: deps-test ## shellcheck on all shell scripts
+	git ls-files -z | xargs -0 grep -lZE -m1 '^#!.*/(env )?(ba)?sh' | xargs -0 shellcheck
+
+.PHONY: licences
+licences: deps-test ## Licences, duplicates and sources of all dependencies (deny.toml)
+	cargo fetch --locked --quiet
+	scripts/cargo-deny.sh --offline check licenses bans sources
+
+.PHONY: advisories
+advisories: deps-test ## Known vulnerabilities in dependencies; skipped where GitHub cannot be reached
+	@if timeout 20 git ls-remote --quiet --exit-code https://github.com/RustSec/advisory-db HEAD >/dev/null 2>&1; then \
+		scripts/cargo-deny.sh check advisories; \
+	else \
+		echo "advisories: skipped, https://github.com/RustSec/advisory-db cannot be reached"; \
+	fi
+
+.PHONY: docs
+docs: deps ## The code's own documentation, in target/doc
+	cargo doc --locked --workspace --no-deps --document-private-items

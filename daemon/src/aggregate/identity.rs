@@ -1,0 +1,126 @@
+//! What tells one series from another: the attributes of a flow, as far as the configuration chose them.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use netsonde_probes::records::{Flow, Role};
+
+use crate::config::FlowAttribute;
+use crate::enrich::Process;
+use crate::telemetry::{Attribute, AttributeValue};
+
+/// A flow with the names of everything that the kernel knows by number.
+#[derive(Debug, Clone)]
+pub struct NamedFlow {
+    /// The owner; `None` when no process is known.
+    pub process: Option<Arc<Process>>,
+    /// The owner's user.
+    pub user: Option<Arc<str>>,
+    /// Which side.
+    pub role: Role,
+    /// The serving side.
+    pub server: (IpAddr, u16),
+    /// The connecting side, if it was kept.
+    pub client: Option<IpAddr>,
+    /// Inode number of the network namespace; 0 when not known.
+    pub network_namespace: u32,
+}
+
+impl NamedFlow {
+    /// Joins a flow with its process and user.
+    #[must_use]
+    pub fn new(flow: &Flow, process: Option<Arc<Process>>, user: Option<Arc<str>>) -> Self {
+        Self {
+            process,
+            user,
+            role: flow.role,
+            server: (flow.server_address, flow.server_port),
+            client: flow.client_address,
+            network_namespace: flow.network_namespace,
+        }
+    }
+
+    /// Nothing is known of it but that it happened: a reset for a port that nobody has.
+    fn is_nobodys(&self) -> bool {
+        self.role == Role::Unknown
+    }
+}
+
+/// `ipv4` or `ipv6`, the value of `network.type`.
+#[must_use]
+pub fn network_type(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "ipv4" } else { "ipv6" }
+}
+
+/// The chosen attributes of a flow. Those that were not chosen, or are not known, are absent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Identity {
+    transport: bool,
+    network_type: Option<&'static str>,
+    role: Option<&'static str>,
+    server_address: Option<IpAddr>,
+    server_port: Option<u16>,
+    path: Option<Arc<str>>,
+    name: Option<Arc<str>>,
+    ancestry: Option<Vec<Arc<str>>>,
+    user: Option<Arc<str>>,
+    pid: Option<u32>,
+    client_address: Option<IpAddr>,
+    network_namespace: Option<u32>,
+}
+
+impl Identity {
+    /// The chosen part of a flow.
+    #[must_use]
+    pub fn of(flow: &NamedFlow, chosen: &BTreeSet<FlowAttribute>) -> Self {
+        let mut identity = Self::default();
+        let process = flow.process.as_deref();
+        for attribute in chosen {
+            match attribute {
+                FlowAttribute::NetworkTransport => identity.transport = true,
+                _ if flow.is_nobodys() => {}
+                FlowAttribute::NetworkType => identity.network_type = Some(network_type(flow.server.0)),
+                FlowAttribute::SocketRole => identity.role = flow.role.as_str(),
+                FlowAttribute::ServerAddress => identity.server_address = Some(flow.server.0),
+                FlowAttribute::ServerPort => identity.server_port = Some(flow.server.1),
+                FlowAttribute::ProcessExecutablePath => {
+                    identity.path = process.filter(|p| !p.path.is_empty()).map(|p| Arc::clone(&p.path));
+                }
+                FlowAttribute::ProcessExecutableName => identity.name = process.map(|p| p.name().into()),
+                FlowAttribute::ProcessAncestry => {
+                    identity.ancestry = process.map(|p| p.ancestors().map(|a| a.name().into()).collect());
+                }
+                FlowAttribute::ProcessUserName => identity.user.clone_from(&flow.user),
+                FlowAttribute::ProcessPid => identity.pid = process.map(|p| p.id.pid),
+                FlowAttribute::ClientAddress => identity.client_address = flow.client,
+                FlowAttribute::NetworkNamespace => identity.network_namespace = Some(flow.network_namespace),
+            }
+        }
+        identity
+    }
+
+    /// As they are exported.
+    #[must_use]
+    pub fn attributes(&self) -> Vec<Attribute> {
+        let text = |t: &Arc<str>| AttributeValue::String(Arc::clone(t));
+        let word = |w: &'static str| AttributeValue::String(w.into());
+        let address = |a: IpAddr| AttributeValue::String(a.to_string().into());
+        let names = |names: &Vec<Arc<str>>| AttributeValue::Array(names.iter().map(text).collect());
+        let all: [(&'static str, Option<AttributeValue>); 12] = [
+            ("network.transport", self.transport.then(|| word("tcp"))),
+            ("network.type", self.network_type.map(word)),
+            ("netsonde.socket.role", self.role.map(word)),
+            ("server.address", self.server_address.map(address)),
+            ("server.port", self.server_port.map(|p| AttributeValue::Int(p.into()))),
+            ("process.executable.path", self.path.as_ref().map(text)),
+            ("process.executable.name", self.name.as_ref().map(text)),
+            ("netsonde.process.ancestry", self.ancestry.as_ref().map(names)),
+            ("process.user.name", self.user.as_ref().map(text)),
+            ("process.pid", self.pid.map(|p| AttributeValue::Int(p.into()))),
+            ("client.address", self.client_address.map(address)),
+            ("netsonde.network.namespace", self.network_namespace.map(|n| AttributeValue::Int(n.into()))),
+        ];
+        all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    }
+}

@@ -1,0 +1,165 @@
+//! What netsonde tells of itself: `netsonde.self.*`.
+
+use netsonde_probes::descriptor::{Attribute as Key, AttributeType, Metric, MetricKind, Stability};
+
+use super::status::Status;
+use crate::telemetry::{Attribute, AttributeValue, MetricData, Point, PointValue, Temporality};
+
+macro_rules! keys {
+    ($($name:ident = $key:literal, $text:literal;)*) => {
+        $(static $name: Key = Key {
+            name: $key,
+            value_type: AttributeType::String,
+            description: $text,
+            stability: Stability::Stable,
+        };)*
+    };
+}
+
+keys! {
+    LOSS_REASON = "netsonde.loss.reason", "why something is missing, or coarser than it was meant to be";
+    SIGNAL_NAME = "netsonde.signal.name", "name of a signal, as in the configuration";
+    SIGNAL_STATE = "netsonde.signal.state", "active, degraded, unsupported, failed or disabled";
+    PROGRAM_NAME = "netsonde.program.name", "name of a BPF program, as the kernel cuts it";
+    DESTINATION = "netsonde.export.destination", "where telemetry goes";
+    EXPORT_SIGNAL = "netsonde.export.signal", "metrics (counted in points) or logs (counted in records)";
+    EXPORT_OUTCOME = "netsonde.export.outcome", "delivered, rejected (by the collector), or why it was lost";
+}
+
+macro_rules! metrics {
+    ($($name:ident = $key:literal, $kind:ident, $unit:literal, [$($attribute:ident),*], $text:literal;)*) => {
+        $(static $name: Metric = Metric {
+            name: $key,
+            kind: MetricKind::$kind,
+            unit: $unit,
+            description: $text,
+            stability: Stability::Stable,
+            attributes: &[$(&$attribute),*],
+            of_flow: false,
+        };)*
+        /// All of them.
+        pub const ALL: &[&Metric] = &[$(&$name),*];
+    };
+}
+
+metrics! {
+    LOSSES = "netsonde.self.losses", Counter, "{record}", [LOSS_REASON],
+        "Records and measurements that the kernel side could not write as meant";
+    STATE = "netsonde.self.signal.state", Gauge, "1", [SIGNAL_NAME, SIGNAL_STATE],
+        "1 for the state that each signal is in";
+    SWEEP_DURATION = "netsonde.self.sweep.duration", Gauge, "s", [],
+        "How long the last sweep took, from the first socket to the last drained flow";
+    SWEEP_SOCKETS = "netsonde.self.sweep.sockets", Gauge, "{socket}", [],
+        "Sockets that the last sweep met";
+    SWEEP_NAMESPACES = "netsonde.self.sweep.namespaces", Gauge, "{namespace}", [],
+        "Network namespaces that the last sweep visited";
+    UNOWNED = "netsonde.self.sockets.unowned", Gauge, "{socket}", [],
+        "Sockets for which the last sweep knew no process";
+    FLOWS_USAGE = "netsonde.self.flows.usage", Gauge, "{flow}", [],
+        "Flows that measured something in the last interval";
+    FLOWS_LIMIT = "netsonde.self.flows.limit", Gauge, "{flow}", [],
+        "Flows that the kernel can tell apart in one interval (limits.flows)";
+    PROCESSES = "netsonde.self.processes.usage", Gauge, "{process}", [],
+        "Processes in the table, ended ones that are still kept included";
+    PROCESSES_EVICTED = "netsonde.self.processes.evicted", Counter, "{process}", [],
+        "Processes that were forgotten early because the table was full (limits.processes)";
+    PROCESSES_REPAIRED = "netsonde.self.processes.repaired", Counter, "{process}", [],
+        "Processes that were learnt from /proc because no event had told of them";
+    UNATTRIBUTED = "netsonde.self.unattributed", Counter, "{record}", [],
+        "Events and measurements of a known pid whose process nobody could name any more";
+    SERIES = "netsonde.self.series.usage", Gauge, "{series}", [],
+        "Metric series that are held";
+    SERIES_LIMIT = "netsonde.self.series.limit", Gauge, "{series}", [],
+        "Metric series above which points fold into otel.metric.overflow (metrics.series_limit)";
+    SERIES_FOLDED = "netsonde.self.series.folded", Counter, "{measurement}", [],
+        "Measurements that were folded into an overflow series";
+    SERIES_EXPIRED = "netsonde.self.series.expired", Counter, "{series}", [],
+        "Series that were dropped because nothing was added for metrics.series_expiry";
+    PROGRAM_TIME = "netsonde.self.program.run_time", Counter, "s", [PROGRAM_NAME],
+        "Time spent in each BPF program; 0 unless kernel.bpf_stats_enabled is set";
+    PROGRAM_RUNS = "netsonde.self.program.runs", Counter, "{run}", [PROGRAM_NAME],
+        "Runs of each BPF program; 0 unless kernel.bpf_stats_enabled is set";
+    PROGRAM_SKIPPED = "netsonde.self.program.skipped", Counter, "{run}", [PROGRAM_NAME],
+        "Runs that the kernel skipped because the program was interrupted in the middle; the twin of tcp_state_changed takes those of its kind";
+    EXPORTED = "netsonde.self.export.items", Counter, "{item}", [DESTINATION, EXPORT_SIGNAL, EXPORT_OUTCOME],
+        "Metric points and log records, by what became of them";
+    EXPORT_QUEUE = "netsonde.self.export.queue", Gauge, "By", [DESTINATION, EXPORT_SIGNAL],
+        "Encoded requests that wait for their destination";
+}
+
+struct Writer {
+    data: Vec<MetricData>,
+    start_unix_ns: u64,
+    time_unix_ns: u64,
+}
+
+impl Writer {
+    fn put<const N: usize>(&mut self, metric: &'static Metric, labels: [(&'static Key, &str); N], value: PointValue) {
+        let attributes: Vec<Attribute> =
+            labels.iter().map(|(key, value)| (key.name, AttributeValue::String((*value).into()))).collect();
+        let point = Point {
+            attributes: attributes.into(),
+            start_unix_ns: self.start_unix_ns,
+            time_unix_ns: self.time_unix_ns,
+            value,
+        };
+        match self.data.iter_mut().find(|d| std::ptr::eq(d.metric, metric)) {
+            Some(data) => data.points.push(point),
+            None => self.data.push(MetricData {
+                metric,
+                temporality: Temporality::Cumulative,
+                points: vec![point],
+            }),
+        }
+    }
+
+    fn int<const N: usize>(&mut self, metric: &'static Metric, labels: [(&'static Key, &str); N], value: u64) {
+        self.put(metric, labels, PointValue::Int(i64::try_from(value).unwrap_or(i64::MAX)));
+    }
+}
+
+/// A status as metrics. Always cumulative, since the daemon's start.
+#[must_use]
+pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
+    let mut to = Writer { data: Vec::new(), start_unix_ns: status.started_unix_ns, time_unix_ns };
+    for loss in &status.losses {
+        to.int(&LOSSES, [(&LOSS_REASON, loss.reason)], loss.count);
+    }
+    for signal in &status.signals {
+        to.int(&STATE, [(&SIGNAL_NAME, signal.name), (&SIGNAL_STATE, signal.state)], 1);
+    }
+    let sweep = &status.sweep;
+    to.put(&SWEEP_DURATION, [], PointValue::Double(sweep.seconds));
+    to.int(&SWEEP_SOCKETS, [], sweep.sockets);
+    to.int(&SWEEP_NAMESPACES, [], sweep.namespaces);
+    to.int(&UNOWNED, [], sweep.unowned);
+    to.int(&FLOWS_USAGE, [], sweep.flows);
+    to.int(&FLOWS_LIMIT, [], sweep.flow_limit);
+    to.int(&PROCESSES, [], status.processes.tracked);
+    to.int(&PROCESSES_EVICTED, [], status.processes.evicted);
+    to.int(&PROCESSES_REPAIRED, [], status.processes.repaired);
+    to.int(&UNATTRIBUTED, [], status.processes.unattributed);
+    to.int(&SERIES, [], status.series.held);
+    to.int(&SERIES_LIMIT, [], status.series.limit);
+    to.int(&SERIES_FOLDED, [], status.series.folded);
+    to.int(&SERIES_EXPIRED, [], status.series.expired);
+    for program in &status.programs {
+        let name = [(&PROGRAM_NAME, program.name.as_str())];
+        // Exact up to 104 days in one program.
+        #[allow(clippy::cast_precision_loss)]
+        let seconds = program.run_time_ns as f64 / 1e9;
+        to.put(&PROGRAM_TIME, name, PointValue::Double(seconds));
+        to.int(&PROGRAM_RUNS, name, program.runs);
+        to.int(&PROGRAM_SKIPPED, name, program.skipped);
+    }
+    for destination in &status.destinations {
+        for lane in &destination.signals {
+            let of = [(&DESTINATION, destination.name.as_str()), (&EXPORT_SIGNAL, lane.signal)];
+            for (outcome, n) in &lane.outcomes {
+                to.int(&EXPORTED, [of[0], of[1], (&EXPORT_OUTCOME, outcome)], *n);
+            }
+            to.int(&EXPORT_QUEUE, of, lane.queue_bytes);
+        }
+    }
+    to.data
+}

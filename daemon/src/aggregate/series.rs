@@ -1,0 +1,324 @@
+//! All series: totals with their own start, expiry of those that rest, and a limit above which points fold
+//! into an overflow series and the fold is counted. Owned by one task; nothing here is shared or locked.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use netsonde_probes::descriptor::{Metric, MetricKind};
+use netsonde_probes::signals::tcp::{MeasuredValue, Measurement};
+
+use super::identity::{Identity, NamedFlow};
+use crate::config::{FlowAttribute, Metrics};
+use crate::telemetry::{Attribute, AttributeValue, MetricData, Point, PointValue, Temporality};
+
+/// Marks the points that had no room of their own (OpenTelemetry metrics SDK, "overflow attribute").
+const OVERFLOW: &str = "otel.metric.overflow";
+
+/// One number, or one histogram, over time.
+#[derive(Debug)]
+struct Series {
+    metric: &'static Metric,
+    label: Option<&'static str>,
+    attributes: Arc<[Attribute]>,
+    /// Unix nanoseconds: of the series, or with delta temporality of what is not yet exported.
+    start_unix_ns: u64,
+    total: Total,
+    changed: bool,
+}
+
+#[derive(Debug)]
+enum Total {
+    Sum(i64),
+    Histogram { sum_us: u64, counts: Vec<u64> },
+}
+
+impl Total {
+    fn of(metric: &Metric) -> Self {
+        match metric.kind {
+            MetricKind::Histogram(layout) => Self::Histogram { sum_us: 0, counts: vec![0; layout.buckets] },
+            _ => Self::Sum(0),
+        }
+    }
+
+    fn add(&mut self, value: MeasuredValue<'_>) {
+        match (self, value) {
+            (Self::Sum(total), MeasuredValue::Sum(n)) => *total = total.saturating_add(n),
+            (Self::Histogram { sum_us, counts }, MeasuredValue::Histogram { buckets, sum_us: more }) => {
+                *sum_us = sum_us.saturating_add(more);
+                for (count, more) in counts.iter_mut().zip(buckets) {
+                    *count += u64::from(*more);
+                }
+            }
+            // A signal measures each metric in one way; its descriptor says which.
+            (Self::Sum(_), MeasuredValue::Histogram { .. })
+            | (Self::Histogram { .. }, MeasuredValue::Sum(_)) => {
+                debug_assert!(false, "a measurement does not fit its metric");
+            }
+        }
+    }
+
+    fn point(&self) -> PointValue {
+        match self {
+            Self::Sum(n) => PointValue::Int(*n),
+            Self::Histogram { sum_us, counts } => {
+                // Exact up to 2^53 microseconds, 285 years of observations.
+                #[allow(clippy::cast_precision_loss)]
+                let sum = *sum_us as f64 / 1e6;
+                PointValue::Histogram { sum, counts: counts.clone() }
+            }
+        }
+    }
+
+    fn reset(&mut self) {
+        match self {
+            Self::Sum(n) => *n = 0,
+            Self::Histogram { sum_us, counts } => {
+                *sum_us = 0;
+                counts.fill(0);
+            }
+        }
+    }
+}
+
+/// The series of one flow under one choice of attributes.
+#[derive(Debug)]
+struct Group {
+    base: Vec<Attribute>,
+    series: Vec<Series>,
+    last_change_unix_ns: u64,
+}
+
+/// What the store knows of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreStatistics {
+    /// Series that are held.
+    pub series: u64,
+    /// Measurements that were folded into an overflow series.
+    pub folded: u64,
+    /// Series that were dropped because nothing was added for long.
+    pub expired: u64,
+}
+
+/// All series.
+pub struct Store {
+    config: Metrics,
+    /// Index of the attribute choice, with the flow as that choice sees it.
+    groups: HashMap<(usize, Identity), Group>,
+    choices: Vec<BTreeSet<FlowAttribute>>,
+    overflow: Group,
+    statistics: StoreStatistics,
+    delta_since_unix_ns: u64,
+}
+
+impl Store {
+    /// An empty store that begins now.
+    #[must_use]
+    pub fn new(config: Metrics, now_unix_ns: u64) -> Self {
+        let overflow = Group {
+            base: vec![(OVERFLOW, AttributeValue::Bool(true))],
+            series: Vec::new(),
+            last_change_unix_ns: now_unix_ns,
+        };
+        Self {
+            choices: choices(&config),
+            config,
+            groups: HashMap::new(),
+            overflow,
+            statistics: StoreStatistics::default(),
+            delta_since_unix_ns: now_unix_ns,
+        }
+    }
+
+    /// Takes over another configuration. Series keep their totals unless the choice of attributes or the
+    /// temporality changed, which makes them other series.
+    pub fn reconfigure(&mut self, config: Metrics, now_unix_ns: u64) {
+        let same = config.temporality == self.config.temporality
+            && config.attributes == self.config.attributes
+            && config.overrides == self.config.overrides;
+        if same {
+            self.config = config;
+        } else {
+            let statistics = self.statistics;
+            *self = Self::new(config, now_unix_ns);
+            self.statistics = StoreStatistics { series: 0, ..statistics };
+        }
+    }
+
+    /// What the store knows of itself.
+    #[must_use]
+    pub fn statistics(&self) -> StoreStatistics {
+        self.statistics
+    }
+
+    /// Adds what a flow measured; `None` for the flow is what the kernel had no room to tell apart.
+    pub fn add<'a>(
+        &mut self,
+        flow: Option<&NamedFlow>,
+        measurements: impl Iterator<Item = Measurement<'a>>,
+        since_unix_ns: u64,
+        now_unix_ns: u64,
+    ) {
+        let mut identities: Vec<Option<Identity>> = vec![None; self.choices.len()];
+        for measurement in measurements {
+            let Some(flow) = flow else {
+                self.fold(measurement, since_unix_ns);
+                continue;
+            };
+            let choice = self.choice_of(measurement.metric);
+            let identity =
+                identities[choice].get_or_insert_with(|| Identity::of(flow, &self.choices[choice])).clone();
+            self.add_one(choice, identity, measurement, since_unix_ns, now_unix_ns);
+        }
+    }
+
+    fn add_one(
+        &mut self,
+        choice: usize,
+        identity: Identity,
+        measurement: Measurement<'_>,
+        since_unix_ns: u64,
+        now_unix_ns: u64,
+    ) {
+        let full = self.statistics.series >= u64::from(self.config.series_limit.get());
+        let key = (choice, identity);
+        let Some(group) = (match self.groups.get_mut(&key) {
+            Some(group) => Some(group),
+            None if full => None,
+            None => {
+                let base = key.1.attributes();
+                let group = Group { base, series: Vec::new(), last_change_unix_ns: now_unix_ns };
+                Some(self.groups.entry(key).or_insert(group))
+            }
+        }) else {
+            return self.fold(measurement, since_unix_ns);
+        };
+        group.last_change_unix_ns = now_unix_ns;
+        match group.add(measurement, since_unix_ns, !full) {
+            Added::Existing => {}
+            Added::New => self.statistics.series += 1,
+            Added::NoRoom => self.fold(measurement, since_unix_ns),
+        }
+    }
+
+    fn fold(&mut self, measurement: Measurement<'_>, since_unix_ns: u64) {
+        self.statistics.folded += 1;
+        // One series a metric and label, outside the limit: there are a few dozen at most.
+        self.overflow.add(measurement, since_unix_ns, true);
+    }
+
+    fn choice_of(&self, metric: &Metric) -> usize {
+        let wanted = self.config.attributes_of(metric.name);
+        self.choices.iter().position(|c| c == wanted).unwrap_or(0)
+    }
+
+    /// Everything that is to be exported now, and lets go of series that have rested too long.
+    pub fn collect(&mut self, now_unix_ns: u64) -> Vec<MetricData> {
+        let temporality = self.config.temporality;
+        let mut by_metric: Vec<MetricData> = Vec::new();
+        let mut index: HashMap<&'static str, usize> = HashMap::new();
+        let delta_since = self.delta_since_unix_ns;
+        let groups = self.groups.values_mut().chain(std::iter::once(&mut self.overflow));
+        for series in groups.flat_map(|g| &mut g.series) {
+            let temporality = temporality_of(series.metric, temporality);
+            if temporality == Temporality::Delta && !series.changed {
+                continue;
+            }
+            let slot = *index.entry(series.metric.name).or_insert_with(|| {
+                by_metric.push(MetricData { metric: series.metric, temporality, points: Vec::new() });
+                by_metric.len() - 1
+            });
+            by_metric[slot].points.push(Point {
+                attributes: Arc::clone(&series.attributes),
+                start_unix_ns: match temporality {
+                    Temporality::Cumulative => series.start_unix_ns,
+                    Temporality::Delta => delta_since,
+                },
+                time_unix_ns: now_unix_ns,
+                value: series.total.point(),
+            });
+            series.changed = false;
+            if temporality == Temporality::Delta {
+                series.total.reset();
+            }
+        }
+        self.delta_since_unix_ns = now_unix_ns;
+        self.expire(now_unix_ns);
+        by_metric
+    }
+
+    fn expire(&mut self, now_unix_ns: u64) {
+        let expiry = u64::try_from(self.config.series_expiry.as_nanos()).unwrap_or(u64::MAX);
+        let mut gone = 0;
+        self.groups.retain(|_, group| {
+            let rested = now_unix_ns.saturating_sub(group.last_change_unix_ns) >= expiry;
+            // A connection that is open but silent still counts as one.
+            let holds = |s: &Series| {
+                s.metric.kind == MetricKind::UpDownCounter && !matches!(s.total, Total::Sum(0))
+            };
+            let keep = !rested || group.series.iter().any(holds);
+            if !keep {
+                gone += group.series.len() as u64;
+            }
+            keep
+        });
+        self.statistics.series -= gone;
+        self.statistics.expired += gone;
+    }
+}
+
+enum Added {
+    Existing,
+    New,
+    NoRoom,
+}
+
+impl Group {
+    fn add(&mut self, measurement: Measurement<'_>, since_unix_ns: u64, may_grow: bool) -> Added {
+        let label = measurement.label.map(|(_, value)| value);
+        let known = self.series.iter_mut().find(|s| std::ptr::eq(s.metric, measurement.metric) && s.label == label);
+        if let Some(series) = known {
+            series.total.add(measurement.value);
+            series.changed = true;
+            return Added::Existing;
+        }
+        if !may_grow {
+            return Added::NoRoom;
+        }
+        let mut total = Total::of(measurement.metric);
+        total.add(measurement.value);
+        let mut attributes = self.base.clone();
+        if let Some((attribute, value)) = measurement.label {
+            attributes.push((attribute.name, AttributeValue::String(value.into())));
+        }
+        self.series.push(Series {
+            metric: measurement.metric,
+            label,
+            attributes: attributes.into(),
+            start_unix_ns: since_unix_ns,
+            total,
+            changed: true,
+        });
+        Added::New
+    }
+}
+
+/// An up-down counter is a level: its deltas would mean nothing to a reader that missed one
+/// (OpenTelemetry exporter specification, "delta" temporality preference).
+fn temporality_of(metric: &Metric, wanted: Temporality) -> Temporality {
+    if metric.kind == MetricKind::UpDownCounter { Temporality::Cumulative } else { wanted }
+}
+
+/// The different choices of attributes, the common one first.
+fn choices(config: &Metrics) -> Vec<BTreeSet<FlowAttribute>> {
+    let mut choices = vec![config.attributes.clone()];
+    for wanted in config.overrides.values() {
+        if !choices.contains(wanted) {
+            choices.push(wanted.clone());
+        }
+    }
+    choices
+}
+
+#[cfg(test)]
+#[path = "series_tests.rs"]
+mod tests;

@@ -1,0 +1,166 @@
+//! The store's promises, each with a small flow or two.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use netsonde_probes::records::Role;
+use netsonde_probes::signals::tcp::{attributes, metrics};
+
+use super::*;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn config(limit: u32) -> Metrics {
+    Metrics {
+        temporality: Temporality::Cumulative,
+        series_limit: NonZeroU32::new(limit).expect("not zero"),
+        series_expiry: Duration::from_secs(60),
+        attributes: FlowAttribute::DEFAULT.into(),
+        overrides: BTreeMap::new(),
+    }
+}
+
+fn flow(port: u16) -> NamedFlow {
+    NamedFlow {
+        process: None,
+        user: Some("root".into()),
+        role: Role::Client,
+        server: (IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+        client: None,
+        network_namespace: 1,
+    }
+}
+
+fn sent(n: i64) -> Measurement<'static> {
+    Measurement {
+        metric: &metrics::FLOW_IO,
+        label: Some((&attributes::IO_DIRECTION, "transmit")),
+        value: MeasuredValue::Sum(n),
+    }
+}
+
+fn active(n: i64) -> Measurement<'static> {
+    Measurement { metric: &metrics::CONNECTIONS_ACTIVE, label: None, value: MeasuredValue::Sum(n) }
+}
+
+fn sums(data: &[MetricData], metric: &str) -> Vec<i64> {
+    let points = data.iter().filter(|d| d.metric.name == metric).flat_map(|d| &d.points);
+    let mut sums: Vec<i64> = points
+        .map(|p| match p.value {
+            PointValue::Int(n) => n,
+            _ => panic!("a sum"),
+        })
+        .collect();
+    sums.sort_unstable();
+    sums
+}
+
+#[test]
+fn totals_grow_from_the_start_of_their_series() {
+    let mut store = Store::new(config(100), SECOND);
+    store.add(Some(&flow(80)), [sent(5)].into_iter(), SECOND, 2 * SECOND);
+    store.collect(2 * SECOND);
+    store.add(Some(&flow(80)), [sent(7)].into_iter(), 2 * SECOND, 3 * SECOND);
+    store.add(Some(&flow(81)), [sent(1)].into_iter(), 2 * SECOND, 3 * SECOND);
+    let data = store.collect(3 * SECOND);
+    assert_eq!(sums(&data, "netsonde.flow.io"), [1, 12]);
+    let starts: BTreeSet<u64> = data[0].points.iter().map(|p| p.start_unix_ns).collect();
+    assert_eq!(starts, [SECOND, 2 * SECOND].into());
+}
+
+#[test]
+fn deltas_add_up_to_the_totals_and_silence_exports_nothing() {
+    let mut store = Store::new(Metrics { temporality: Temporality::Delta, ..config(100) }, SECOND);
+    let mut total = 0;
+    for (at, n) in [(2, 5), (3, 0), (4, 8)] {
+        if n != 0 {
+            store.add(Some(&flow(80)), [sent(n), active(1)].into_iter(), (at - 1) * SECOND, at * SECOND);
+        }
+        let data = store.collect(at * SECOND);
+        assert_eq!(sums(&data, "netsonde.flow.io").len(), usize::from(n != 0));
+        total += sums(&data, "netsonde.flow.io").iter().sum::<i64>();
+        let levels: Vec<_> = data.iter().filter(|d| d.metric.kind == MetricKind::UpDownCounter).collect();
+        assert!(levels.iter().all(|d| d.temporality == Temporality::Cumulative));
+        for point in data.iter().filter(|d| d.metric.name == "netsonde.flow.io").flat_map(|d| &d.points) {
+            assert_eq!(point.start_unix_ns, (at - 1) * SECOND, "intervals join without a gap");
+        }
+    }
+    assert_eq!(total, 13);
+    assert_eq!(sums(&store.collect(9 * SECOND), "netsonde.tcp.connections.active"), [2]);
+}
+
+#[test]
+fn above_the_limit_points_fold_and_nothing_is_lost() {
+    let mut store = Store::new(config(2), SECOND);
+    for port in 1..=10 {
+        store.add(Some(&flow(port)), [sent(100)].into_iter(), SECOND, 2 * SECOND);
+    }
+    store.add(None, [sent(3)].into_iter(), SECOND, 2 * SECOND);
+    let data = store.collect(2 * SECOND);
+    assert_eq!(sums(&data, "netsonde.flow.io"), [100, 100, 803]);
+    let overflow = data[0].points.iter().filter(|p| p.attributes.iter().any(|(k, _)| *k == OVERFLOW));
+    assert_eq!(overflow.count(), 1);
+    assert_eq!(store.statistics(), StoreStatistics { series: 2, folded: 9, expired: 0 });
+}
+
+#[test]
+fn a_series_that_rests_expires_unless_it_holds_a_connection() {
+    let mut store = Store::new(config(100), 0);
+    store.add(Some(&flow(80)), [sent(5)].into_iter(), 0, SECOND);
+    store.add(Some(&flow(81)), [sent(5), active(1)].into_iter(), 0, SECOND);
+    store.collect(62 * SECOND);
+    let data = store.collect(63 * SECOND);
+    assert_eq!(sums(&data, "netsonde.flow.io"), [5], "the flow with an open connection stays");
+    assert_eq!(store.statistics(), StoreStatistics { series: 2, folded: 0, expired: 1 });
+    store.add(Some(&flow(80)), [sent(2)].into_iter(), 63 * SECOND, 64 * SECOND);
+    let data = store.collect(64 * SECOND);
+    let back = data[0].points.iter().find(|p| p.value == PointValue::Int(2)).expect("a new series");
+    assert_eq!(back.start_unix_ns, 63 * SECOND);
+}
+
+#[test]
+fn each_metric_carries_the_attributes_chosen_for_it() {
+    let mut config = config(100);
+    config.overrides.insert("netsonde.flow.io".to_owned(), [FlowAttribute::SocketRole].into());
+    let mut store = Store::new(config, 0);
+    store.add(Some(&flow(80)), [sent(5), active(1)].into_iter(), 0, SECOND);
+    store.add(Some(&flow(81)), [sent(6), active(1)].into_iter(), 0, SECOND);
+    let data = store.collect(SECOND);
+    assert_eq!(sums(&data, "netsonde.flow.io"), [11]);
+    assert_eq!(sums(&data, "netsonde.tcp.connections.active"), [1, 1]);
+    let keys: Vec<_> = data.iter().find(|d| d.metric.name == "netsonde.flow.io").expect("there").points[0]
+        .attributes
+        .iter()
+        .map(|(key, _)| *key)
+        .collect();
+    assert_eq!(keys, ["netsonde.socket.role", "network.io.direction"]);
+}
+
+#[test]
+fn a_reload_that_changes_nothing_of_a_series_keeps_its_total() {
+    let mut store = Store::new(config(100), 0);
+    store.add(Some(&flow(80)), [sent(5)].into_iter(), 0, SECOND);
+    store.reconfigure(Metrics { series_limit: NonZeroU32::new(7).expect("seven"), ..config(100) }, SECOND);
+    assert_eq!(sums(&store.collect(SECOND), "netsonde.flow.io"), [5]);
+    store.reconfigure(Metrics { attributes: [FlowAttribute::SocketRole].into(), ..config(100) }, SECOND);
+    assert_eq!(sums(&store.collect(2 * SECOND), "netsonde.flow.io"), [0; 0]);
+}
+
+#[test]
+fn histograms_add_bucket_by_bucket() {
+    let mut store = Store::new(config(100), 0);
+    let mut buckets = [0u32; 24];
+    buckets[3] = 2;
+    let rtt = |buckets, sum_us| Measurement {
+        metric: &metrics::RTT,
+        label: None,
+        value: MeasuredValue::Histogram { buckets, sum_us },
+    };
+    store.add(Some(&flow(80)), [rtt(&buckets, 100), rtt(&buckets, 50)].into_iter(), 0, SECOND);
+    let data = store.collect(SECOND);
+    let PointValue::Histogram { sum, counts } = &data[0].points[0].value else { panic!("a histogram") };
+    assert!((sum - 150e-6).abs() < 1e-12);
+    assert_eq!((counts[3], counts.iter().sum::<u64>(), counts.len()), (4, 4, 24));
+}

@@ -1,0 +1,258 @@
+//! The daemon's state as one value: what `netsonde status` shows and what `netsonde.self.*` is made of.
+//! A verdict on it is derived here; nothing is measured here.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything there is to know of the daemon.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Status {
+    /// Version of netsonde.
+    pub version: &'static str,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started, Unix nanoseconds.
+    pub started_unix_ns: u64,
+    /// When this was read, Unix nanoseconds.
+    pub read_unix_ns: u64,
+    /// Each signal.
+    pub signals: Vec<SignalStatus>,
+    /// The last sweep.
+    pub sweep: SweepStatus,
+    /// What the kernel side lost, by reason.
+    pub losses: Vec<Loss>,
+    /// The process table.
+    pub processes: ProcessStatus,
+    /// The series.
+    pub series: SeriesStatus,
+    /// Each BPF program.
+    pub programs: Vec<ProgramStatus>,
+    /// Each destination of telemetry.
+    pub destinations: Vec<DestinationStatus>,
+}
+
+/// One signal.
+#[derive(Debug, Clone, Serialize)]
+pub struct SignalStatus {
+    /// Its name.
+    pub name: &'static str,
+    /// Its state, one word.
+    pub state: &'static str,
+    /// Why it is not active.
+    pub reason: Option<String>,
+}
+
+/// The last sweep.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct SweepStatus {
+    /// How long it took.
+    pub seconds: f64,
+    /// Sockets that it met.
+    pub sockets: u64,
+    /// Connections among them.
+    pub connections: u64,
+    /// Listeners among them.
+    pub listeners: u64,
+    /// Those without a process.
+    pub unowned: u64,
+    /// Network namespaces visited.
+    pub namespaces: u64,
+    /// Network namespaces that could not be entered.
+    pub namespaces_missed: u64,
+    /// Flows that had measured something.
+    pub flows: u64,
+    /// Flows that one interval can hold.
+    pub flow_limit: u64,
+    /// Sweeps so far.
+    pub count: u64,
+    /// Sweeps that failed.
+    pub failed: u64,
+}
+
+/// A reason for a loss.
+#[derive(Debug, Clone, Serialize)]
+pub struct Loss {
+    /// Why.
+    pub reason: &'static str,
+    /// How often, since the start.
+    pub count: u64,
+}
+
+/// The process table.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ProcessStatus {
+    /// Processes in it.
+    pub tracked: u64,
+    /// Forgotten early.
+    pub evicted: u64,
+    /// Learnt from `/proc`.
+    pub repaired: u64,
+    /// Records whose process could not be named.
+    pub unattributed: u64,
+}
+
+/// The series.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct SeriesStatus {
+    /// Held now.
+    pub held: u64,
+    /// At most.
+    pub limit: u64,
+    /// Measurements folded into overflow.
+    pub folded: u64,
+    /// Series dropped after resting.
+    pub expired: u64,
+}
+
+/// One BPF program.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProgramStatus {
+    /// Its name, as the kernel cuts it.
+    pub name: String,
+    /// Time spent in it.
+    pub run_time_ns: u64,
+    /// Times that it ran.
+    pub runs: u64,
+    /// Times that it was skipped.
+    pub skipped: u64,
+}
+
+/// One destination.
+#[derive(Debug, Clone, Serialize)]
+pub struct DestinationStatus {
+    /// Its name.
+    pub name: String,
+    /// Metrics and logs.
+    pub signals: Vec<LaneStatus>,
+    /// What failed last.
+    pub last_error: Option<String>,
+    /// When something was delivered last, Unix nanoseconds.
+    pub last_success_unix_ns: Option<u64>,
+}
+
+/// Metrics or logs on their way to one destination.
+#[derive(Debug, Clone, Serialize)]
+pub struct LaneStatus {
+    /// `metrics` or `logs`.
+    pub signal: &'static str,
+    /// Items by what became of them; `delivered` first.
+    pub outcomes: Vec<(&'static str, u64)>,
+    /// Encoded requests that wait.
+    pub queue_bytes: u64,
+}
+
+/// How grave a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    /// As it should be.
+    Ok,
+    /// Works with less, or lost something.
+    Degraded,
+    /// Does not work.
+    Failed,
+}
+
+/// One line of the verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// How grave.
+    pub grade: Grade,
+    /// What it is about.
+    pub subject: String,
+    /// What was found.
+    pub text: String,
+}
+
+fn finding(grade: Grade, subject: &str, text: impl Into<String>) -> Finding {
+    Finding { grade, subject: subject.to_owned(), text: text.into() }
+}
+
+/// Judges a status, a line a subject.
+#[must_use]
+pub fn judge(status: &Status) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for signal in &status.signals {
+        let grade = match signal.state {
+            "active" | "disabled" => Grade::Ok,
+            "failed" => Grade::Failed,
+            _ => Grade::Degraded,
+        };
+        let text = match &signal.reason {
+            Some(reason) => format!("{}: {reason}", signal.state),
+            None => signal.state.to_owned(),
+        };
+        findings.push(finding(grade, &format!("signal {}", signal.name), text));
+    }
+    let sweep = &status.sweep;
+    let grade = if sweep.failed > 0 { Grade::Degraded } else { Grade::Ok };
+    let said = format!(
+        "{} sockets ({} connections, {} listeners) in {} network namespaces, {:.1} ms, {} of {} sweeps failed",
+        sweep.sockets,
+        sweep.connections,
+        sweep.listeners,
+        sweep.namespaces,
+        sweep.seconds * 1e3,
+        sweep.failed,
+        sweep.count
+    );
+    findings.push(finding(grade, "sweep", said));
+    // Events over the limit are left out on purpose; everything else should not happen.
+    for loss in status.losses.iter().filter(|l| l.count > 0) {
+        let grade = if loss.reason == "event_rate_limited" { Grade::Ok } else { Grade::Degraded };
+        findings.push(finding(grade, "losses", format!("{} × {}", loss.count, loss.reason)));
+    }
+    let p = &status.processes;
+    let grade = if p.unattributed > 0 || p.evicted > 0 { Grade::Degraded } else { Grade::Ok };
+    let said = format!("{} tracked, {} forgotten early, {} records unattributed", p.tracked, p.evicted, p.unattributed);
+    findings.push(finding(grade, "processes", said));
+    let s = &status.series;
+    let grade = if s.folded > 0 { Grade::Degraded } else { Grade::Ok };
+    let said = format!("{} of {} held, {} measurements folded", s.held, s.limit, s.folded);
+    findings.push(finding(grade, "series", said));
+    for destination in &status.destinations {
+        let (mut delivered, mut lost) = (0, Vec::new());
+        for lane in &destination.signals {
+            for (outcome, n) in &lane.outcomes {
+                match *outcome {
+                    "delivered" => delivered += n,
+                    _ if *n > 0 => lost.push(format!("{n} {} {outcome}", lane.signal)),
+                    _ => {}
+                }
+            }
+        }
+        let grade = if lost.is_empty() { Grade::Ok } else { Grade::Degraded };
+        let mut said = format!("{delivered} items delivered");
+        for lost in lost {
+            said.push_str(", ");
+            said.push_str(&lost);
+        }
+        if let Some(error) = &destination.last_error {
+            said.push_str("; last error: ");
+            said.push_str(error);
+        }
+        findings.push(finding(grade, &format!("export {}", destination.name), said));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grade_of(status: &Status) -> Grade {
+        judge(status).iter().map(|f| f.grade).max().unwrap_or(Grade::Ok)
+    }
+
+    #[test]
+    fn the_gravest_finding_decides() {
+        let mut status = Status::default();
+        assert_eq!(grade_of(&status), Grade::Ok);
+        status.losses = vec![Loss { reason: "event_rate_limited", count: 5 }];
+        assert_eq!(grade_of(&status), Grade::Ok, "a limit that was asked for");
+        status.losses = vec![Loss { reason: "event_ring_full", count: 1 }];
+        assert_eq!(grade_of(&status), Grade::Degraded);
+        status.signals = vec![SignalStatus { name: "tcp", state: "failed", reason: Some("EPERM".into()) }];
+        assert_eq!(grade_of(&status), Grade::Failed);
+        assert!(judge(&status).iter().any(|f| f.text == "failed: EPERM"));
+    }
+}

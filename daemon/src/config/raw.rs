@@ -1,0 +1,134 @@
+//! The configuration file as written: every key optional, every value with its place in the text.
+//!
+//! Owns which keys exist and their TOML types; what a value means is the validation's matter.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
+use toml::Spanned;
+
+type Field<T> = Option<Spanned<T>>;
+/// A table whose keys are the user's own.
+pub type Table<T> = BTreeMap<Spanned<String>, T>;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Raw {
+    pub interval: Field<DurationText>,
+    pub export: Export,
+    pub signals: Signals,
+    pub events: Events,
+    pub metrics: Metrics,
+    pub limits: Limits,
+    pub api: Api,
+    pub log: Log,
+    pub resource: Resource,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Export {
+    pub otlp: Otlp,
+    pub file: File,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Otlp {
+    pub endpoint: Field<String>,
+    pub protocol: Field<String>,
+    pub headers: Table<Spanned<String>>,
+    pub compression: Field<String>,
+    pub timeout: Field<DurationText>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    pub path: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Signals {
+    pub tcp: Field<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Events {
+    pub enabled: Field<Vec<Spanned<String>>>,
+    pub rate_limit: Field<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    pub temporality: Field<String>,
+    pub series_limit: Field<i64>,
+    pub series_expiry: Field<DurationText>,
+    pub attributes: Field<Vec<Spanned<String>>>,
+    pub r#override: Table<Override>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    pub attributes: Spanned<Vec<Spanned<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    pub flows: Field<i64>,
+    pub event_ring: Field<SizeText>,
+    pub process_ring: Field<SizeText>,
+    pub processes: Field<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    pub socket: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    pub level: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Resource {
+    pub attributes: Table<Spanned<String>>,
+}
+
+/// A text of its own type, so that `interval = 10` is answered with what to write instead.
+macro_rules! quoted {
+    ($name:ident, $expecting:literal) => {
+        #[derive(Debug)]
+        pub struct $name(pub String);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Text;
+                impl Visitor<'_> for Text {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str($expecting)
+                    }
+                    fn visit_str<E>(self, text: &str) -> Result<$name, E> {
+                        Ok($name(text.to_owned()))
+                    }
+                }
+                deserializer.deserialize_str(Text)
+            }
+        }
+    };
+}
+
+quoted!(DurationText, "a duration in quotes, such as \"10s\"");
+quoted!(SizeText, "a size in quotes, such as \"1MiB\"");

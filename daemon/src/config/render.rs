@@ -1,0 +1,146 @@
+//! The effective configuration as commented TOML, for `netsonde check-config`.
+//!
+//! Owns the text only. Values of headers never appear in it.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+use super::document::join_key;
+use super::export::{FileTarget, OtlpConfig, Protocol};
+use super::units::{format_duration, format_size};
+use super::words::Word;
+use super::{Config, Loaded, Origin};
+
+/// Writes every key with its effective value, and where that comes from as a comment. What comes out can be
+/// read as a configuration file again, headers excepted.
+#[must_use]
+pub fn render(loaded: &Loaded) -> String {
+    let config = &loaded.config;
+    let mut page = Page { loaded, text: String::new(), section: String::new() };
+    match &loaded.file {
+        Some(file) => page.line(&format!("# read from {}", file.display())),
+        None => page.line("# no configuration file"),
+    }
+    page.key("interval", quoted(&format_duration(config.interval)));
+    exporters(&mut page, config);
+    page.section("signals");
+    page.key("signals.tcp", config.signals.tcp);
+    page.section("events");
+    page.key("events.enabled", words(&config.events.enabled));
+    page.key("events.rate_limit", config.events.rate_limit.map_or(0, u32::from));
+    let metrics = &config.metrics;
+    page.section("metrics");
+    page.key("metrics.temporality", quoted(metrics.temporality.word()));
+    page.key("metrics.series_limit", metrics.series_limit);
+    page.key("metrics.series_expiry", quoted(&format_duration(metrics.series_expiry)));
+    page.key("metrics.attributes", words(&metrics.attributes));
+    for (metric, attributes) in &metrics.overrides {
+        let section = join_key("metrics.override", metric);
+        page.section(&section);
+        page.key(&format!("{section}.attributes"), words(attributes));
+    }
+    let limits = &config.limits;
+    page.section("limits");
+    page.key("limits.flows", limits.flows);
+    page.key("limits.event_ring", quoted(&format_size(limits.event_ring.get().into())));
+    page.key("limits.process_ring", quoted(&format_size(limits.process_ring.get().into())));
+    page.key("limits.processes", limits.processes);
+    page.section("api");
+    page.key("api.socket", quoted(&config.api.socket.display().to_string()));
+    page.section("log");
+    page.key("log.level", quoted(config.log.level.word()));
+    page.section("resource.attributes");
+    for (name, value) in &config.resource {
+        page.key(&join_key("resource.attributes", name), quoted(value));
+    }
+    page.text
+}
+
+fn exporters(page: &mut Page<'_>, config: &Config) {
+    if config.export.console {
+        let why = match page.loaded.origins.get("export.otlp.endpoint") {
+            Some(Origin::CommandLine(flag)) => flag,
+            _ => "no other exporter is configured",
+        };
+        page.line(&format!("# console output on standard output  # {why}"));
+    }
+    if let Some(otlp) = &config.export.otlp {
+        page.section("export.otlp");
+        endpoint(page, otlp);
+        page.key("export.otlp.protocol", quoted(otlp.protocol.word()));
+        page.key("export.otlp.compression", quoted(otlp.compression.word()));
+        page.key("export.otlp.timeout", quoted(&format_duration(otlp.timeout)));
+        if !otlp.headers.is_empty() {
+            let pairs: Vec<String> =
+                otlp.headers.keys().map(|name| format!("{} = \"(hidden)\"", join_key("", name))).collect();
+            page.key("export.otlp.headers", format!("{{ {} }}", pairs.join(", ")));
+        }
+    }
+    for (index, file) in config.export.files.iter().enumerate() {
+        let target = match &file.target {
+            FileTarget::Stdout => "-".to_owned(),
+            FileTarget::Path(path) => path.display().to_string(),
+        };
+        if index == 0 {
+            page.section("export.file");
+            page.key("export.file.path", quoted(&target));
+        } else {
+            page.line(&format!("# and {}", quoted(&target)));
+        }
+    }
+}
+
+/// The endpoint as a base where the two URLs have one; else both URLs, which no single key can say.
+fn endpoint(page: &mut Page<'_>, otlp: &OtlpConfig) {
+    let base = match otlp.protocol {
+        Protocol::Grpc => Some((otlp.metrics_url.as_str(), otlp.logs_url.as_str())),
+        Protocol::HttpProtobuf => {
+            otlp.metrics_url.strip_suffix("/v1/metrics").zip(otlp.logs_url.strip_suffix("/v1/logs"))
+        }
+    };
+    match base {
+        Some((metrics, logs)) if metrics == logs => page.key("export.otlp.endpoint", quoted(metrics)),
+        _ => page.line("# each signal has its own endpoint, from the environment"),
+    }
+    page.line(&format!("# metrics go to {}", otlp.metrics_url));
+    page.line(&format!("# logs go to {}", otlp.logs_url));
+}
+
+struct Page<'a> {
+    loaded: &'a Loaded,
+    text: String,
+    section: String,
+}
+
+impl Page<'_> {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn section(&mut self, name: &str) {
+        self.line(&format!("\n[{name}]"));
+        self.section = format!("{name}.");
+    }
+
+    /// One key, whose dotted path begins with the open section's.
+    fn key(&mut self, path: &str, value: impl Display) {
+        let origin = match self.loaded.origins.get(path) {
+            None | Some(Origin::Default) => "default".to_owned(),
+            Some(Origin::File { line }) => format!("file, line {line}"),
+            Some(Origin::Environment(name)) => format!("environment variable {name}"),
+            Some(Origin::CommandLine(flag)) => format!("command line, {flag}"),
+        };
+        let key = path.strip_prefix(&self.section).unwrap_or(path);
+        self.line(&format!("{key} = {value}  # {origin}"));
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn words<T: Word>(values: &BTreeSet<T>) -> String {
+    let words: Vec<String> = values.iter().map(|value| quoted(value.word())).collect();
+    format!("[{}]", words.join(", "))
+}

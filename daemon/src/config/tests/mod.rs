@@ -1,0 +1,28 @@
+//! What the configuration's tests share.
+
+mod environment;
+mod files;
+mod wrong;
+
+use super::*;
+
+pub const METRICS: &[&str] = &["netsonde.flow.io", "netsonde.tcp.rtt"];
+
+/// Loads a text as if it were the file `test.toml`.
+pub fn parse(text: &str, variables: &[(&str, &str)], overrides: Overrides) -> Result<Loaded, ConfigError> {
+    let environment = |name: &str| {
+        variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+    };
+    let (config, origins) = validate::validate(Some(("test.toml", text)), &environment, overrides, METRICS)?;
+    Ok(Loaded { config, origins, file: Some("test.toml".into()) })
+}
+
+/// Loads a text alone, which is right.
+pub fn right(text: &str) -> Config {
+    parse(text, &[], Overrides::default()).expect("a right configuration").config
+}
+
+/// Loads a text alone, which is wrong, and tells how.
+pub fn wrong(text: &str) -> String {
+    parse(text, &[], Overrides::default()).expect_err("a wrong configuration").to_string()
+}

@@ -1,0 +1,181 @@
+//! Wrong files: each problem names its key, its file and its line.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn fixtures_are_answered_with_key_file_and_line() {
+    for (file, line, parts) in [
+        ("unknown-key.toml", 2, ["intervall: unknown key", "did you mean \"interval\"?"]),
+        ("unknown-key-in-table.toml", 4, ["export.otlp.endpont: unknown key", "did you mean \"endpoint\"?"]),
+        ("unknown-table.toml", 4, ["metric: unknown key", "did you mean \"metrics\"?"]),
+        (
+            "wrong-type.toml",
+            3,
+            ["events.rate_limit: invalid type: string \"many\"", "expected a whole number"],
+        ),
+        ("bare-duration.toml", 2, ["interval: invalid type: integer `10`", "such as \"10s\""]),
+        ("wrong-duration.toml", 2, ["export.otlp.timeout: \"10 parsecs\"", "such as \"10s\""]),
+        ("unknown-event.toml", 4, ["events.enabled: \"conect\"", "listen, connect, accept, close, failure"]),
+        (
+            "unknown-metric.toml",
+            1,
+            ["metrics.override.\"netsonde.tcp.rt\"", "did you mean \"netsonde.tcp.rtt\"?"],
+        ),
+        ("not-toml.toml", 2, ["not valid TOML", "[signals"]),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/fixtures").join(file);
+        let error = load(Sources {
+            file: Some(&path),
+            environment: &|_| None,
+            overrides: Overrides::default(),
+            known_metrics: METRICS,
+        })
+        .expect_err(file)
+        .to_string();
+        assert!(error.contains(&format!("{file}:{line}:")), "{error}");
+        for part in parts {
+            assert!(error.contains(part), "{part} is not in:\n{error}");
+        }
+    }
+}
+
+#[test]
+fn all_wrong_values_are_told_at_once() {
+    let error =
+        parse(include_str!("../fixtures/several.toml"), &[], Overrides::default()).expect_err("wrong");
+    let heads: Vec<&str> =
+        error.problems.iter().map(|problem| problem.lines().next().unwrap_or("")).collect();
+    assert_eq!(
+        heads,
+        [
+            "test.toml:1:12: interval: \"2h\" is out of range; it may be from 100ms to 1h",
+            "test.toml:3:9: limits.flows: 0 is out of range; it may be from 1 to 16777216",
+            "test.toml:4:14: limits.event_ring: \"3MiB\" does not fit a ring buffer; it may be a power of two \
+             from 4KiB to 1GiB",
+            "test.toml:6:9: log.level: \"loud\" is not a known log level (known: off, error, warn, info, debug, \
+             trace)",
+        ]
+    );
+}
+
+#[test]
+fn the_line_is_shown_and_marked() {
+    assert_eq!(
+        wrong("\n[log]\nlevel = \"inf\" # é\n"),
+        "test.toml:3:9: log.level: \"inf\" is not a known log level; did you mean \"info\"? (known: off, error, \
+         warn, info, debug, trace)\n  |\n3 | level = \"inf\" # é\n  |         ^^^^^"
+    );
+}
+
+#[test]
+fn wrong_values_say_what_is_right() {
+    for (text, part) in [
+        ("interval = \"50ms\"", "from 100ms to 1h"),
+        ("interval = \"10\"", "such as \"10s\""),
+        ("[export.otlp]\nendpoint = \"collector:4317\"", "write it as http://host:port"),
+        ("[export.otlp]\nendpoint = \"127.0.0.1:4317\"", "write it as http://host:port"),
+        ("[export.otlp]\nendpoint = \"ftp://collector\"", "scheme http or https"),
+        ("[export.otlp]\nendpoint = \"http://c:4318/v1/metrics\"", "set the protocol to http/protobuf"),
+        ("[export.otlp]\nprotocol = \"http\"", "known: grpc, http/protobuf"),
+        ("[export.otlp]\ncompression = \"zstd\"", "known: gzip, none"),
+        ("[export.otlp]\ntimeout = \"0s\"", "from 1ms to 10m"),
+        ("[export.otlp.headers]\n\"a b\" = \"x\"", "letters, digits and hyphens"),
+        ("[export.otlp.headers]\nA = \"x\"\na = \"y\"", "given twice"),
+        ("[export.otlp.headers]\na-bin = \"x\"", "without -bin"),
+        ("[export.otlp.headers]\na = \"é\"", "visible ASCII"),
+        ("[export.file]\npath = \"netsonde.jsonl\"", "begin it with /"),
+        ("[export.file]\npath = \"\"", "begin it with /"),
+        ("[signals]\ntcp = 1", "signals.tcp: invalid type: integer `1`, expected a boolean"),
+        ("signals = 1", "signals: invalid type: integer `1`, expected a table"),
+        ("events.enabled = \"listen\"", "expected a list"),
+        ("[signals]\nudp = true", "signals.udp: unknown key (known here: tcp)"),
+        ("[events]\nrate_limit = -1", "from 0 to 1000000"),
+        ("[metrics]\ntemporality = \"Delta\"", "did you mean \"delta\"?"),
+        ("[metrics]\nseries_limit = 0", "from 1 to 10000000"),
+        ("interval = \"1m\"\n[metrics]\nseries_expiry = \"30s\"", "shorter than the interval"),
+        ("[metrics]\nattributes = [\"server.adress\"]", "did you mean \"server.address\"?"),
+        ("[metrics]\nattributes = \"server.address\"", "metrics.attributes: invalid type"),
+        ("[metrics.override.\"netsonde.tcp.rtt\"]", "missing field `attributes`"),
+        ("[limits]\nevent_ring = \"2KiB\"", "power of two from"),
+        ("[limits]\nevent_ring = 4096", "such as \"1MiB\""),
+        ("[limits]\nprocesses = 99999999999", "from 1 to 4194304"),
+        ("[api]\nsocket = \"run/netsonde.sock\"", "begin it with /"),
+        ("[resource.attributes]\n\"\" = \"x\"", "the key is empty"),
+        ("[resource.attributes]\na = 1", "resource.attributes.a: invalid type"),
+    ] {
+        let error = wrong(text);
+        assert!(error.contains(part), "{part} is not in:\n{error}");
+        assert!(error.starts_with("test.toml:"), "{error}");
+    }
+    let long = format!("[api]\nsocket = \"/{}\"", "x".repeat(107));
+    assert!(wrong(&long).contains("108 bytes"));
+}
+
+#[test]
+fn secrets_stay_out_of_messages() {
+    for text in [
+        include_str!("../fixtures/secret.toml"),
+        "[export.otlp]\nheaders = { authorization = \"Bearer hunter2 }",
+        "[export.otlp]\nheaders = \"hunter2\"",
+        "[export.otlp.headers]\nauthorization = [\"hunter2\"]",
+        "[export.otlp.headers]\nauthorization = \"hunter2\\u00e9\"",
+        "[export.otlp]\nendpoint = \"http://me:hunter2@collector:4317\"",
+    ] {
+        let error = wrong(text);
+        assert!(!error.contains("hunter2"), "{error}");
+        assert!(error.contains("test.toml:2:"), "{error}");
+    }
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let missing = directory.path().join("missing.toml");
+    let binary = directory.path().join("binary.toml");
+    std::fs::write(&binary, [0xff, 0xfe]).expect("written");
+    for path in [missing.as_path(), directory.path(), &binary] {
+        let error = load(Sources {
+            file: Some(path),
+            environment: &|_| None,
+            overrides: Overrides::default(),
+            known_metrics: METRICS,
+        });
+        let error = error.expect_err("unreadable").to_string();
+        assert!(error.contains(&path.display().to_string()), "{error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(text in any::<String>()) {
+        let _ = parse(&text, &[], Overrides::default());
+    }
+
+    #[test]
+    fn text_made_of_keys_never_panics(
+        parts in prop::collection::vec(
+            prop::sample::select(vec![
+                "interval", "export", "otlp", "headers", "events", "enabled", "metrics", "override", "limits",
+                "flows", " = ", "[", "]", "{", "}", ".", ",", "\n", "\r\n", "\"", "\"10s\"", "'é'", "1", "true",
+                "# x", "\"\"\"", "\u{0}", "\u{feff}", "unknown",
+            ]),
+            0..40,
+        )
+    ) {
+        let _ = parse(&parts.concat(), &[], Overrides::default());
+    }
+
+    #[test]
+    fn arbitrary_variables_never_panic(value in any::<String>()) {
+        for name in [
+            "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS",
+            "OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SERVICE_NAME",
+        ] {
+            if let Ok(loaded) = parse("", &[(name, &value)], Overrides::default()) {
+                let _ = render(&loaded);
+            }
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! From what was written to what is meant: every key's default, range and relation to others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+
+use super::document::{ConfigError, Document, join_key};
+use super::export::{FileConfig, FileTarget};
+use super::otlp::{self, parse_pairs};
+use super::raw::{self, Raw};
+use super::reader::{Environment, Origin, Place, Reader};
+use super::units::{format_size, parse_duration, parse_size};
+use super::words::{EventKind, FlowAttribute, Word, did_you_mean};
+use super::{Api, Config, Events, Export, Limits, Log, Metrics, Output, Overrides, Signals};
+use crate::telemetry::Temporality;
+
+/// What an interval may be.
+pub const INTERVAL_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+const EXPIRY_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
+const DEFAULT_EXPIRY: Duration = Duration::from_secs(900);
+const DEFAULT_RATE_LIMIT: u32 = 1_000;
+const DEFAULT_SERIES: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
+const DEFAULT_FLOWS: NonZeroU32 = NonZeroU32::new(16_384).unwrap();
+const DEFAULT_PROCESSES: NonZeroU32 = NonZeroU32::new(32_768).unwrap();
+const DEFAULT_RING: NonZeroU32 = NonZeroU32::new(1 << 20).unwrap();
+const DEFAULT_SOCKET: &str = "/run/netsonde/netsonde.sock";
+
+/// Checks a file's text (its name and content, if there is a file), the environment and the flags.
+///
+/// # Errors
+///
+/// Every problem of the first stage that has any: syntax, keys and types, values.
+pub fn validate(
+    written: Option<(&str, &str)>,
+    environment: Environment<'_>,
+    overrides: Overrides,
+    known_metrics: &[&str],
+) -> Result<(Config, BTreeMap<String, Origin>), ConfigError> {
+    let (document, raw) = match written {
+        Some((name, text)) => Document::parse(name, text).map(|(document, raw)| (Some(document), raw))?,
+        None => (None, Raw::default()),
+    };
+    let mut reader = Reader::new(document, environment);
+    let interval = interval(&mut reader, raw.interval, overrides.interval);
+    let config = Config {
+        interval,
+        export: export(&mut reader, raw.export, overrides.outputs),
+        signals: Signals { tcp: reader.value("signals.tcp", raw.signals.tcp, true, |on| Ok(*on)) },
+        events: events(&mut reader, raw.events),
+        metrics: metrics(&mut reader, raw.metrics, interval, known_metrics),
+        limits: limits(&mut reader, raw.limits),
+        api: Api {
+            socket: reader.value("api.socket", raw.api.socket, DEFAULT_SOCKET.into(), |text| socket(text)),
+        },
+        log: Log {
+            level: reader.value("log.level", raw.log.level, LevelFilter::INFO, |text| Word::parse(text)),
+        },
+        resource: resource(&mut reader, raw.resource),
+    };
+    Ok((config, reader.finish()?))
+}
+
+fn interval(
+    reader: &mut Reader<'_>,
+    raw: Option<toml::Spanned<raw::DurationText>>,
+    flag: Option<Duration>,
+) -> Duration {
+    let configured =
+        reader.value("interval", raw, DEFAULT_INTERVAL, |text| parse_duration(&text.0, &INTERVAL_RANGE));
+    if flag.is_some() {
+        reader.set_place("interval", Place::CommandLine("--interval"));
+    }
+    flag.unwrap_or(configured)
+}
+
+fn export(reader: &mut Reader<'_>, raw: raw::Export, outputs: Vec<Output>) -> Export {
+    // Read in any case: what is wrong in the file is wrong with and without flags.
+    let otlp = otlp::read(reader, raw.otlp);
+    let file = reader.optional("export.file.path", raw.file.path, |text| file_target(text));
+    let mut export = Export { otlp, files: file.into_iter().collect(), console: false };
+    if !outputs.is_empty() {
+        export = Export { otlp: None, files: Vec::new(), console: outputs.contains(&Output::Console) };
+        for key in ["export.file.path", "export.otlp.endpoint"] {
+            reader.set_place(key, Place::CommandLine("--output"));
+        }
+        for output in outputs {
+            let Output::OtlpJson(target) = output else { continue };
+            let file = FileConfig { target };
+            if !export.files.contains(&file) {
+                export.files.push(file);
+            }
+        }
+    }
+    let to_stdout = export.files.iter().any(|file| file.target == FileTarget::Stdout);
+    if export.console && to_stdout {
+        let message =
+            "console and otlp-json:- would both write to standard output; choose one, or give a path";
+        reader.problem("export", &Place::CommandLine("--output"), message);
+    }
+    export.console |= export.otlp.is_none() && export.files.is_empty();
+    export
+}
+
+fn file_target(text: &str) -> Result<FileConfig, String> {
+    let target = match text {
+        "-" => FileTarget::Stdout,
+        _ => FileTarget::Path(absolute(text)?),
+    };
+    Ok(FileConfig { target })
+}
+
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    // systemd starts the daemon in /, a shell anywhere: a relative path would mean different files.
+    if !Path::new(text).is_absolute() || text.contains('\0') {
+        return Err(format!("{text:?} is not an absolute path; begin it with /"));
+    }
+    Ok(PathBuf::from(text))
+}
+
+fn socket(text: &str) -> Result<PathBuf, String> {
+    // sockaddr_un holds 108 bytes, the closing zero included.
+    const LONGEST: usize = 107;
+    if text.len() > LONGEST {
+        return Err(format!("the path has {} bytes; a Unix socket's may have {LONGEST}", text.len()));
+    }
+    absolute(text)
+}
+
+fn events(reader: &mut Reader<'_>, raw: raw::Events) -> Events {
+    let all = EventKind::WORDS.iter().map(|(_, kind)| *kind).collect();
+    let enabled = reader.list("events.enabled", raw.enabled, all, EventKind::parse);
+    let limit =
+        reader.value("events.rate_limit", raw.rate_limit, DEFAULT_RATE_LIMIT, |n| whole(*n, 0, 1_000_000));
+    Events { enabled, rate_limit: NonZeroU32::new(limit) }
+}
+
+fn metrics(reader: &mut Reader<'_>, raw: raw::Metrics, interval: Duration, known: &[&str]) -> Metrics {
+    let temporality = reader
+        .value("metrics.temporality", raw.temporality, Temporality::Cumulative, |text| Word::parse(text));
+    let temporality = reader
+        .variable("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "metrics.temporality", |text| {
+            Word::parse(&text.to_ascii_lowercase())
+        })
+        .unwrap_or(temporality);
+    let series_limit =
+        reader.value("metrics.series_limit", raw.series_limit, DEFAULT_SERIES, |n| positive(*n, 10_000_000));
+    let expiry = reader
+        .optional("metrics.series_expiry", raw.series_expiry, |text| parse_duration(&text.0, &EXPIRY_RANGE));
+    if let (Some(expiry), Some(place)) = (expiry, reader.place("metrics.series_expiry").cloned())
+        && expiry < interval
+    {
+        let message = "shorter than the interval, so that series would be forgotten between two exports; \
+                       raise it or shorten the interval";
+        reader.problem("metrics.series_expiry", &place, message);
+    }
+    let attributes = reader.list(
+        "metrics.attributes",
+        raw.attributes,
+        FlowAttribute::DEFAULT.into(),
+        FlowAttribute::parse,
+    );
+    let mut overrides = BTreeMap::new();
+    for (metric, chosen) in raw.r#override {
+        let key = join_key("metrics.override", metric.get_ref());
+        let chosen = reader.list(
+            &join_key(&key, "attributes"),
+            Some(chosen.attributes),
+            BTreeSet::new(),
+            FlowAttribute::parse,
+        );
+        if known.contains(&metric.get_ref().as_str()) {
+            overrides.insert(metric.into_inner(), chosen);
+        } else {
+            let hint = did_you_mean(metric.get_ref(), known.iter().copied());
+            let message = format!(
+                "no metric of that name has attributes to choose{hint} (known: {})",
+                known.join(", ")
+            );
+            reader.problem(&key, &Place::File(metric.span()), &message);
+        }
+    }
+    let series_expiry = expiry.unwrap_or(DEFAULT_EXPIRY.max(interval));
+    Metrics { temporality, series_limit, series_expiry, attributes, overrides }
+}
+
+fn limits(reader: &mut Reader<'_>, raw: raw::Limits) -> Limits {
+    Limits {
+        flows: reader.value("limits.flows", raw.flows, DEFAULT_FLOWS, |n| positive(*n, 16_777_216)),
+        event_ring: reader.value("limits.event_ring", raw.event_ring, DEFAULT_RING, ring_size),
+        process_ring: reader.value("limits.process_ring", raw.process_ring, DEFAULT_RING, ring_size),
+        processes: reader
+            .value("limits.processes", raw.processes, DEFAULT_PROCESSES, |n| positive(*n, 4_194_304)),
+    }
+}
+
+fn ring_size(text: &raw::SizeText) -> Result<NonZeroU32, String> {
+    const LARGEST: u64 = 1 << 30;
+    let bytes = parse_size(&text.0)?;
+    // The kernel's own rule for BPF_MAP_TYPE_RINGBUF; the page is 64 KiB on some arm64 and ppc64 kernels.
+    let page = rustix::param::page_size() as u64;
+    let smallest = page.max(4096);
+    let fits = bytes.is_power_of_two() && (smallest..=LARGEST).contains(&bytes);
+    u32::try_from(bytes).ok().and_then(NonZeroU32::new).filter(|_| fits).ok_or_else(|| {
+        format!(
+            "{:?} does not fit a ring buffer; it may be a power of two from {} to {}",
+            text.0,
+            format_size(smallest),
+            format_size(LARGEST)
+        )
+    })
+}
+
+fn resource(reader: &mut Reader<'_>, raw: raw::Resource) -> BTreeMap<String, String> {
+    const KEY: &str = "resource.attributes";
+    const SERVICE: &str = "service.name";
+    let mut attributes = BTreeMap::from([(SERVICE.to_owned(), "netsonde".to_owned())]);
+    for (name, value) in raw.attributes {
+        let key = join_key(KEY, name.get_ref());
+        let judge = |text: &String| {
+            if name.get_ref().is_empty() { Err("the key is empty".to_owned()) } else { Ok(text.clone()) }
+        };
+        if let Some(value) = reader.optional(&key, Some(value), judge) {
+            attributes.insert(name.into_inner(), value);
+        }
+    }
+    let given = reader.variable("OTEL_RESOURCE_ATTRIBUTES", KEY, parse_pairs);
+    for (name, value) in given.unwrap_or_default() {
+        reader.set_place(&join_key(KEY, &name), Place::Environment("OTEL_RESOURCE_ATTRIBUTES"));
+        attributes.insert(name, value);
+    }
+    let service = join_key(KEY, SERVICE);
+    if let Some(name) = reader.variable("OTEL_SERVICE_NAME", &service, |text| Ok(text.to_owned())) {
+        attributes.insert(SERVICE.to_owned(), name);
+    }
+    attributes
+}
+
+/// A whole number from `low` to `high`.
+fn whole(number: i64, low: u32, high: u32) -> Result<u32, String> {
+    let value = u32::try_from(number).ok().filter(|value| (low..=high).contains(value));
+    value.ok_or_else(|| format!("{number} is out of range; it may be from {low} to {high}"))
+}
+
+/// A whole number from 1 to `high`.
+fn positive(number: i64, high: u32) -> Result<NonZeroU32, String> {
+    whole(number, 1, high).map(|value| NonZeroU32::MIN.saturating_add(value - 1))
+}

@@ -1,0 +1,196 @@
+//! The words a key may take: each closed set of values with its spelling, in one table a set.
+//!
+//! Owns the spelling, the lookup and the suggestion for a misspelt word.
+
+use tracing::level_filters::LevelFilter;
+
+use super::export::{Compression, Protocol};
+use crate::telemetry::Temporality;
+
+/// A closed set of values, each with the word that stands for it.
+pub trait Word: Copy + PartialEq + 'static {
+    /// What one of them is called in an error message.
+    const KIND: &'static str;
+    /// Every value with its word, in the order in which they are listed to the user.
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// The word of this value.
+    fn word(self) -> &'static str {
+        // Every value is in its table: a test walks the tables of the enums defined here.
+        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| word)
+    }
+
+    /// Reads a word.
+    ///
+    /// # Errors
+    ///
+    /// One sentence for the user that lists the known words.
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Some((_, value)) = Self::WORDS.iter().find(|(word, _)| *word == text) {
+            return Ok(*value);
+        }
+        let known: Vec<&str> = Self::WORDS.iter().map(|(word, _)| *word).collect();
+        let hint = did_you_mean(text, known.iter().copied());
+        Err(format!("{text:?} is not a known {}{hint} (known: {})", Self::KIND, known.join(", ")))
+    }
+}
+
+/// `; did you mean …?` when one of the candidates is near, else nothing.
+pub fn did_you_mean<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    // Jaro-Winkler at 0.8 is what clap suggests by, so keys and flags behave alike.
+    let near = candidates
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(text, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    near.map_or_else(String::new, |(_, candidate)| format!("; did you mean {candidate:?}?"))
+}
+
+/// A kind of log event, as `[events] enabled` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventKind {
+    /// A listener opened or closed.
+    Listen,
+    /// A client's connection was established.
+    Connect,
+    /// A server's connection was accepted.
+    Accept,
+    /// A connection ended; carries its final counters.
+    Close,
+    /// A connection could not be established, or broke.
+    Failure,
+}
+
+impl Word for EventKind {
+    const KIND: &'static str = "event";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("listen", Self::Listen),
+        ("connect", Self::Connect),
+        ("accept", Self::Accept),
+        ("close", Self::Close),
+        ("failure", Self::Failure),
+    ];
+}
+
+/// An attribute that a flow's metrics can carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FlowAttribute {
+    /// `network.transport`: tcp or udp.
+    NetworkTransport,
+    /// `network.type`: ipv4 or ipv6.
+    NetworkType,
+    /// `netsonde.socket.role`: client or server.
+    SocketRole,
+    /// `server.address`: the remote's name or address for a client, the local address for a server.
+    ServerAddress,
+    /// `server.port`: the service port.
+    ServerPort,
+    /// `process.executable.path`: the owner's binary.
+    ProcessExecutablePath,
+    /// `process.executable.name`: the last part of that path.
+    ProcessExecutableName,
+    /// `netsonde.process.ancestry`: names of the parents' binaries, nearest first.
+    ProcessAncestry,
+    /// `process.user.name`: the owner's user.
+    ProcessUserName,
+    /// `process.pid`: one series a process.
+    ProcessPid,
+    /// `client.address`: one series a client.
+    ClientAddress,
+    /// `netsonde.network.namespace`: the inode number of the network namespace.
+    NetworkNamespace,
+}
+
+impl FlowAttribute {
+    /// What flow metrics carry unless the configuration says otherwise: nothing that grows with the number
+    /// of processes or clients.
+    pub const DEFAULT: [Self; 8] = [
+        Self::NetworkTransport,
+        Self::NetworkType,
+        Self::SocketRole,
+        Self::ServerAddress,
+        Self::ServerPort,
+        Self::ProcessExecutablePath,
+        Self::ProcessAncestry,
+        Self::ProcessUserName,
+    ];
+}
+
+impl Word for FlowAttribute {
+    const KIND: &'static str = "attribute";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("network.transport", Self::NetworkTransport),
+        ("network.type", Self::NetworkType),
+        ("netsonde.socket.role", Self::SocketRole),
+        ("server.address", Self::ServerAddress),
+        ("server.port", Self::ServerPort),
+        ("process.executable.path", Self::ProcessExecutablePath),
+        ("process.executable.name", Self::ProcessExecutableName),
+        ("netsonde.process.ancestry", Self::ProcessAncestry),
+        ("process.user.name", Self::ProcessUserName),
+        ("process.pid", Self::ProcessPid),
+        ("client.address", Self::ClientAddress),
+        ("netsonde.network.namespace", Self::NetworkNamespace),
+    ];
+}
+
+impl Word for Protocol {
+    const KIND: &'static str = "protocol";
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("grpc", Self::Grpc), ("http/protobuf", Self::HttpProtobuf)];
+}
+
+impl Word for Compression {
+    const KIND: &'static str = "compression";
+    const WORDS: &'static [(&'static str, Self)] = &[("gzip", Self::Gzip), ("none", Self::None)];
+}
+
+impl Word for Temporality {
+    const KIND: &'static str = "temporality";
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("cumulative", Self::Cumulative), ("delta", Self::Delta)];
+}
+
+impl Word for LevelFilter {
+    const KIND: &'static str = "log level";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("off", Self::OFF),
+        ("error", Self::ERROR),
+        ("warn", Self::WARN),
+        ("info", Self::INFO),
+        ("debug", Self::DEBUG),
+        ("trace", Self::TRACE),
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_read_back() {
+        fn check<T: Word + std::fmt::Debug>() {
+            for (word, value) in T::WORDS {
+                assert_eq!(T::parse(word), Ok(*value));
+                assert_eq!(value.word(), *word);
+            }
+        }
+        check::<EventKind>();
+        check::<FlowAttribute>();
+        check::<Protocol>();
+        check::<Compression>();
+        check::<Temporality>();
+        check::<LevelFilter>();
+        assert!(FlowAttribute::DEFAULT.iter().all(|attribute| !attribute.word().is_empty()));
+    }
+
+    #[test]
+    fn an_unknown_word_lists_the_known_ones() {
+        let message = EventKind::parse("conect").expect_err("misspelt");
+        assert_eq!(
+            message,
+            "\"conect\" is not a known event; did you mean \"connect\"? \
+             (known: listen, connect, accept, close, failure)"
+        );
+    }
+}

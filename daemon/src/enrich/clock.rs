@@ -1,0 +1,57 @@
+//! From the kernel's boot time to Unix time.
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// How far the clocks were apart when they were read last. Read anew for each batch, because the wall clock
+/// may be set at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    boot_ns: u64,
+    unix_ns: u64,
+}
+
+fn nanoseconds(t: Timespec) -> u64 {
+    // Both are never negative on a running system.
+    u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(t.tv_nsec).unwrap_or(0)
+}
+
+impl Clock {
+    /// Reads both clocks.
+    #[must_use]
+    pub fn read() -> Self {
+        Self {
+            boot_ns: nanoseconds(clock_gettime(ClockId::Boottime)),
+            unix_ns: nanoseconds(clock_gettime(ClockId::Realtime)),
+        }
+    }
+
+    /// Now, Unix nanoseconds.
+    #[must_use]
+    pub fn unix_ns(&self) -> u64 {
+        self.unix_ns
+    }
+
+    /// Now, nanoseconds since boot.
+    #[must_use]
+    pub fn boot_ns(&self) -> u64 {
+        self.boot_ns
+    }
+
+    /// The Unix time of a moment given in nanoseconds since boot.
+    #[must_use]
+    pub fn unix_of(&self, boot_ns: u64) -> u64 {
+        self.unix_ns.saturating_add_signed(boot_ns.cast_signed().wrapping_sub(self.boot_ns.cast_signed()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_before_and_after_the_reading_are_placed() {
+        let clock = Clock { boot_ns: 1_000, unix_ns: 1_700_000_000_000_000_000 };
+        assert_eq!(clock.unix_of(400), 1_699_999_999_999_999_400);
+        assert_eq!(clock.unix_of(1_600), 1_700_000_000_000_000_600);
+    }
+}

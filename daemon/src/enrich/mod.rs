@@ -1,0 +1,11 @@
+//! Who is behind a record: processes with their binaries and parents, and users by name. What is measured
+//! and where it goes is not known here.
+
+mod clock;
+mod processes;
+mod procfs;
+mod users;
+
+pub use clock::Clock;
+pub use processes::{Process, ProcessTable, TableStatistics};
+pub use users::Users;

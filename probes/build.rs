@@ -1,0 +1,94 @@
+//! Compiles the C of every signal into one BPF object and generates the Rust side of its layouts.
+//!
+//! Each `src/signals/*/*.bpf.c` is included into one translation unit, so that signals share maps and
+//! there is no list to keep. Clang is looked up as `clang`, or as named by `$CLANG`.
+
+use std::env;
+use std::error::Error;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use libbpf_cargo::SkeletonBuilder;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    println!("cargo:rerun-if-changed=include");
+    println!("cargo:rerun-if-changed=src/signals");
+    println!("cargo:rerun-if-env-changed=CLANG");
+
+    let unit = out.join("netsonde.bpf.c");
+    fs::write(&unit, translation_unit(&signal_sources(&root.join("src/signals"))?)?)?;
+
+    let mut builder = SkeletonBuilder::new();
+    builder.source(&unit).obj(out.join("netsonde.bpf.o")).clang_args(clang_args(&root)?);
+    if let Some(clang) = env::var_os("CLANG") {
+        builder.clang(clang);
+    }
+    builder
+        .build_and_generate(out.join("netsonde.skel.rs"))
+        .map_err(|e| format!("cannot build the BPF programs (is clang 12 or later there?): {e:#}"))?;
+    Ok(())
+}
+
+fn signal_sources(signals: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let mut sources = Vec::new();
+    for signal in fs::read_dir(signals)? {
+        let signal = signal?.path();
+        if !signal.is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(signal)? {
+            let file = file?.path();
+            if file.to_string_lossy().ends_with(".bpf.c") {
+                sources.push(file);
+            }
+        }
+    }
+    sources.sort();
+    Ok(sources)
+}
+
+fn translation_unit(sources: &[PathBuf]) -> Result<String, Box<dyn Error>> {
+    let mut unit = String::new();
+    for source in sources {
+        writeln!(unit, "#include \"{}\"", source.display())?;
+    }
+    // The helpers that netsonde calls are open to programs under a GPL-compatible licence only.
+    writeln!(unit, "char LICENSE[] SEC(\"license\") = \"Dual BSD/GPL\";")?;
+    // A layout that only travels through a ring or an iterator is in no map: naming it keeps its BTF.
+    for record in ["socket_event", "listener_record", "process_record", "exec_record"] {
+        writeln!(unit, "struct {record} *layout_of_{record};")?;
+    }
+    for names in ["event_kind", "failure_kind", "loss", "process_event_kind", "socket_role", "path_flag", "histogram_layout"] {
+        writeln!(unit, "enum {names} *layout_of_{names};")?;
+    }
+    Ok(unit)
+}
+
+fn clang_args(root: &Path) -> Result<Vec<OsString>, Box<dyn Error>> {
+    let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
+    // Debian keeps <asm/types.h> under the multiarch triplet, which clang's bpf target does not search.
+    let triplet = match arch.as_str() {
+        "x86_64" => "x86_64-linux-gnu",
+        "aarch64" => "aarch64-linux-gnu",
+        other => return Err(format!("no BPF headers are known for {other}").into()),
+    };
+    Ok(vec![
+        // v3 brings atomic exchange and 32-bit jumps; every kernel since 5.12 runs it.
+        "-mcpu=v3".into(),
+        "-Wall".into(),
+        "-Wextra".into(),
+        "-Wno-unused-parameter".into(),
+        "-Werror".into(),
+        "-I".into(),
+        root.join("include").into_os_string(),
+        // libbpf's own headers, as libbpf-sys unpacked them.
+        "-I".into(),
+        env::var_os("DEP_BPF_INCLUDE").ok_or("libbpf-sys did not say where its headers are")?,
+        "-idirafter".into(),
+        format!("/usr/include/{triplet}").into(),
+    ])
+}

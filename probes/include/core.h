@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What every signal shares: owner storage, the flow tables and their flip, the rings with their
+ * loss counters, and the small arithmetic around them. Signals own their hooks; nothing here is a
+ * program.
+ */
+#ifndef NETSONDE_CORE_H
+#define NETSONDE_CORE_H
+
+#include "kernel.h"
+#include "records.h"
+
+/* ---- settings and losses ------------------------------------------------------------------- */
+
+struct settings settings SEC(".data.settings");
+struct sweep_totals sweep_totals SEC(".data.totals");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LOSS_KINDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} losses SEC(".maps");
+
+static __always_inline void count_loss(__u32 reason)
+{
+	__u64 *n = bpf_map_lookup_elem(&losses, &reason);
+
+	if (n)
+		*n += 1;
+}
+
+/* ---- sockets ------------------------------------------------------------------------------- */
+
+#define SOCKET_OWNED		 (1 << 0) /* the owner is final, short of the process handing it on */
+#define SOCKET_ESTABLISHED	 (1 << 1) /* reached ESTABLISHED, or was past it when first seen */
+#define SOCKET_COUNTED		 (1 << 2) /* its opening has been added to a flow */
+#define SOCKET_CLOSED		 (1 << 3)
+#define SOCKET_FINAL_PENDING	 (1 << 4) /* closed, its last delta waits for an owner (in `last`) */
+#define SOCKET_OLDER		 (1 << 5) /* existed before netsonde: its opening is not counted */
+#define SOCKET_SHARED		 (1 << 6) /* a listener that several processes hold */
+#define SOCKET_RESET_RECEIVED	 (1 << 7)
+#define SOCKET_ACCEPT_UNTOLD	 (1 << 8)  /* the accept event waits for an owner */
+#define SOCKET_BASELINE		 (1 << 9)  /* older, and its first reading has been taken */
+#define SOCKET_OWNER_ASKED	 (1 << 10) /* a walk over open files was asked for its sake */
+#define SOCKET_OWNER_ASKED_TWICE (1 << 11)
+
+/* The counters of a tcp_sock, turned into what is published. */
+struct reading {
+	__u64 transmit_bytes;
+	__u64 receive_bytes;
+	__u32 transmit_segments;
+	__u32 receive_segments;
+	__u32 retransmits;
+};
+
+/*
+ * Lives and dies with the socket; an accepted child starts with a copy of its listener's. Written
+ * only under the socket lock (state changes, and the sweep since kernel 5.15, commit 04c7820b776f)
+ * or, on older kernels, by a sweep that holds the hash bucket's lock: tcp_set_state() unhashes a
+ * socket before it announces TCP_CLOSE, so that a sweep and a close never meet.
+ */
+struct socket_state {
+	struct owner owner;
+	struct owner candidate; /* another process that was found to hold it */
+	__u64 opened_ns;
+	__u64 established_ns;
+	struct reading last; /* what has been added to a flow */
+	__u32 connect_us;
+	__u32 smoothed_rtt_us; /* kept for a final delta that waits */
+	__u32 network_namespace;
+	__u32 held_generation;	    /* walk in which the owner was seen to hold it */
+	__u32 candidate_generation; /* walk in which the candidate was */
+	__u16 flags;
+	__u16 local_port;
+	__u16 syn_retransmits; /* not yet added */
+	__u8 role;
+	__u8 failure; /* enum failure_kind + 1 */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct socket_state);
+} sockets SEC(".maps");
+
+/* Processes that listen: a fork by one of them means that others may accept. */
+struct listening_process {
+	__u32 forked;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct listening_process);
+} listening_processes SEC(".maps");
+
+static __always_inline struct socket_state *socket_lookup(const struct sock *sk)
+{
+	return bpf_sk_storage_get(&sockets, (void *)sk, NULL, 0);
+}
+
+static __always_inline struct socket_state *socket_create(const struct sock *sk)
+{
+	struct socket_state *st;
+
+	st = bpf_sk_storage_get(&sockets, (void *)sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!st)
+		count_loss(LOSS_SOCKET_STORAGE);
+	return st;
+}
+
+/* The task must be the caller's own, or one that an iterator handed out. */
+static __always_inline void owner_of_task(struct task_struct *task, struct owner *owner)
+{
+	owner->start_ns = task->group_leader->start_boottime;
+	owner->tgid = task->tgid;
+	owner->uid = BPF_CORE_READ(task, cred, uid.val);
+}
+
+/* Only where the kernel runs on behalf of the socket's user: never in a softirq. */
+static __always_inline void owner_of_caller(struct owner *owner)
+{
+	owner_of_task(bpf_get_current_task_btf(), owner);
+}
+
+static __always_inline bool same_process(const struct owner *a, const struct owner *b)
+{
+	return a->tgid == b->tgid && a->start_ns == b->start_ns;
+}
+
+static __always_inline __u32 socket_namespace(const struct sock *sk)
+{
+	return sk->__sk_common.skc_net.net->ns.inum;
+}
+
+static __always_inline void map_ipv4(__u8 *to, __be32 address)
+{
+	__u32 *words = (void *)to;
+
+	words[0] = 0;
+	words[1] = 0;
+	words[2] = bpf_htonl(0xffff);
+	words[3] = address;
+}
+
+static __always_inline void local_address(const struct sock_common *skc, __u8 *to)
+{
+	if (skc->skc_family == AF_INET6)
+		bpf_probe_read_kernel(to, 16, &skc->skc_v6_rcv_saddr);
+	else
+		map_ipv4(to, skc->skc_rcv_saddr);
+}
+
+static __always_inline void remote_address(const struct sock_common *skc, __u8 *to)
+{
+	if (skc->skc_family == AF_INET6)
+		bpf_probe_read_kernel(to, 16, &skc->skc_v6_daddr);
+	else
+		map_ipv4(to, skc->skc_daddr);
+}
+
+/* ---- flows --------------------------------------------------------------------------------- */
+
+/*
+ * Two tables and one slot that says which is being filled. User space drains the other one: it
+ * stores the idle table in the slot, and the kernel lets no such update return before every program
+ * that may still hold the old table has left (maybe_wait_bpf_programs(), commit 1ae80cf31938). So a
+ * drain neither loses nor repeats an update.
+ */
+struct flow_table {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct flow_key);
+	__type(value, struct flow_value);
+};
+
+struct flow_table flows_even SEC(".maps");
+struct flow_table flows_odd SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct flow_table);
+} flows SEC(".maps") = {
+	.values = {&flows_even},
+};
+
+static const struct flow_value empty_flow;
+
+static __always_inline void add(__u64 *to, __u64 n)
+{
+	if (n)
+		__sync_fetch_and_add(to, n);
+}
+
+/* The entry of a flow, made when absent; the overflow entry when there is no room. */
+static __always_inline struct flow_value *flow_entry(const struct flow_key *key)
+{
+	struct flow_key overflow = {};
+	struct flow_value *value;
+	__u32 slot = 0;
+	void *table;
+
+	table = bpf_map_lookup_elem(&flows, &slot);
+	if (!table)
+		goto dropped;
+	value = bpf_map_lookup_elem(table, key);
+	if (value)
+		return value;
+	/* Another processor may make it first: whatever this returns, the second look decides. */
+	bpf_map_update_elem(table, key, &empty_flow, BPF_NOEXIST);
+	value = bpf_map_lookup_elem(table, key);
+	if (value)
+		return value;
+	value = bpf_map_lookup_elem(table, &overflow);
+	if (value) {
+		count_loss(LOSS_FLOW_TABLE_FULL);
+		return value;
+	}
+dropped:
+	count_loss(LOSS_FLOW_DROPPED);
+	return NULL;
+}
+
+static __always_inline void flow_key_of(struct flow_key *key, const struct sock_common *skc,
+					const struct socket_state *st)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	key->owner = st->owner;
+	key->network_namespace = st->network_namespace;
+	key->role = st->role;
+	key->transport = IPPROTO_TCP;
+	if (st->role == ROLE_CLIENT) {
+		remote_address(skc, key->server_address);
+		key->server_port = bpf_ntohs(skc->skc_dport);
+		if (settings.keep_client_address)
+			local_address(skc, key->client_address);
+		return;
+	}
+	local_address(skc, key->server_address);
+	key->server_port = st->local_port;
+	if (settings.keep_client_address)
+		remote_address(skc, key->client_address);
+}
+
+/* Ceiling of the binary logarithm; 0 for 0 and 1. */
+static __always_inline __u32 log2_ceiling(__u64 v)
+{
+	__u32 r = 0;
+
+	if (v < 2)
+		return 0;
+	v -= 1;
+	if (v >> 32) {
+		v >>= 32;
+		r += 32;
+	}
+	if (v >> 16) {
+		v >>= 16;
+		r += 16;
+	}
+	if (v >> 8) {
+		v >>= 8;
+		r += 8;
+	}
+	if (v >> 4) {
+		v >>= 4;
+		r += 4;
+	}
+	if (v >> 2) {
+		v >>= 2;
+		r += 2;
+	}
+	if (v >> 1)
+		r += 1;
+	return r + 1;
+}
+
+static __always_inline void histogram_add(struct histogram *h, __u64 us, __u32 base)
+{
+	__u32 i = log2_ceiling(us);
+
+	i = i > base ? i - base : 0;
+	if (i >= HISTOGRAM_BUCKETS)
+		i = HISTOGRAM_BUCKETS - 1;
+	add(&h->sum_us, us);
+	__sync_fetch_and_add(&h->buckets[i], 1);
+}
+
+/* ---- events -------------------------------------------------------------------------------- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} process_events SEC(".maps");
+
+struct event_budget {
+	__u64 second;
+	__u64 used;
+};
+
+static struct event_budget budgets[EVENT_KINDS];
+
+/*
+ * Whether an event may be written now. The window is 2^30 ns; two processors that open it together
+ * may let a few events too many through, never too few be counted.
+ */
+static __always_inline bool event_allowed(__u32 kind, __u64 now)
+{
+	struct event_budget *b;
+	__u64 second = now >> 30, seen;
+
+	if (kind >= EVENT_KINDS || !(settings.events_enabled & (1U << kind)))
+		return false;
+	if (kind <= EVENT_LISTEN_CLOSE || !settings.events_per_second)
+		return true;
+	b = &budgets[kind];
+	seen = b->second;
+	if (seen != second && __sync_val_compare_and_swap(&b->second, seen, second) == seen)
+		b->used = 0;
+	if (b->used < settings.events_per_second &&
+	    __sync_fetch_and_add(&b->used, 1) < settings.events_per_second)
+		return true;
+	count_loss(LOSS_EVENT_RATE_LIMITED);
+	return false;
+}
+
+/* A wake-up costs more than the record: the reader polls, and is woken only when a ring fills up.
+ */
+static __always_inline __u64 ring_flags(void *ring)
+{
+	if (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) < settings.wakeup_bytes)
+		return BPF_RB_NO_WAKEUP;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+static __always_inline struct socket_event *event_reserve(__u32 kind, __u64 now)
+{
+	struct socket_event *e;
+
+	if (!event_allowed(kind, now))
+		return NULL;
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count_loss(LOSS_EVENT_RING_FULL);
+		return NULL;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->time_ns = now;
+	e->kind = kind;
+	return e;
+}
+
+static __always_inline void event_submit(struct socket_event *e)
+{
+	bpf_ringbuf_submit(e, ring_flags(&events));
+}
+
+#endif

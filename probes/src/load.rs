@@ -1,0 +1,221 @@
+//! Loads the BPF object and attaches each signal's hooks. A program that the kernel refuses is left out
+//! and the rest is loaded without it; what that means for its signal is decided in [`crate::verdict`].
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::sync::Mutex;
+
+use libbpf_rs::{Link, Object, ObjectBuilder, OpenObject, PrintLevel, Program};
+
+use crate::error::{ProbeError, Result};
+use crate::facts::Kernel;
+use crate::records::OBJECT;
+use crate::signals::{REGISTRY, Signal};
+use crate::verdict::{Hook, HookOutcome, SignalState, Target, signal_state, usable};
+
+/// Sizes that are fixed when the maps are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Flows in each of the two tables.
+    pub flows: u32,
+    /// Bytes of the ring of socket events; a power of two and a multiple of the page size.
+    pub event_ring: u32,
+    /// Bytes of the ring of process events; likewise.
+    pub process_ring: u32,
+}
+
+/// A loaded object with its links; dropping it detaches everything.
+pub struct Loaded {
+    /// The maps and programs.
+    pub object: Object,
+    /// Iterators by the name of their program; read to run them.
+    pub iterators: BTreeMap<&'static str, Link>,
+    /// State of every signal of the registry, in its order.
+    pub states: Vec<(&'static Signal, SignalState)>,
+    /// Kernel ids of the loaded programs.
+    pub program_ids: Vec<u32>,
+    tracepoints: Vec<Link>,
+}
+
+/// libbpf's complaints since the last load began: the only place where it names the program at fault.
+static COMPLAINTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn note_complaint(level: PrintLevel, text: String) {
+    let text = text.trim_end();
+    match level {
+        PrintLevel::Debug => tracing::trace!(target: "libbpf", "{text}"),
+        PrintLevel::Info => tracing::debug!(target: "libbpf", "{text}"),
+        PrintLevel::Warn => {
+            tracing::debug!(target: "libbpf", "{text}");
+            if let Ok(mut complaints) = COMPLAINTS.lock() {
+                complaints.push(text.to_owned());
+            }
+        }
+    }
+}
+
+/// Which program a failed load was about, and what the verifier said last.
+fn culprit(complaints: &[String]) -> Option<(String, String)> {
+    let name = complaints.iter().find_map(|line| {
+        let rest = line.strip_prefix("libbpf: prog '")?;
+        let (name, what) = rest.split_once('\'')?;
+        what.contains("load failed").then(|| name.to_owned())
+    })?;
+    let said = complaints
+        .iter()
+        .find(|line| line.contains("BEGIN PROG LOAD LOG"))
+        .and_then(|log| log.lines().rev().find(|l| is_verifier_complaint(l)))
+        .or_else(|| complaints.iter().flat_map(|c| c.lines()).find(|l| l.contains("load failed")))
+        .unwrap_or("refused without a word");
+    Some((name, said.trim_start_matches("libbpf: ").to_owned()))
+}
+
+fn is_verifier_complaint(line: &str) -> bool {
+    !line.is_empty()
+        && !["processed ", "--", "verification time", "stack depth", "libbpf:", "mark_precise", ";"]
+            .iter()
+            .any(|noise| line.starts_with(noise))
+}
+
+/// Loads and attaches the hooks of the enabled signals.
+///
+/// # Errors
+///
+/// When the object cannot be opened, or cannot be loaded for a reason that is no single program's.
+pub fn load(kernel: &dyn Kernel, enabled: &dyn Fn(&Signal) -> bool, sizes: Sizes) -> Result<Loaded> {
+    libbpf_rs::set_print(Some((PrintLevel::Debug, note_complaint)));
+    let mut outcomes: BTreeMap<&'static str, HookOutcome> = BTreeMap::new();
+    for hook in REGISTRY.iter().filter(|s| enabled(s)).flat_map(|s| s.hooks) {
+        if let Err(missing) = usable(hook, kernel) {
+            outcomes.insert(hook.program, HookOutcome::Missing(missing));
+        }
+    }
+    let object = load_what_the_kernel_takes(enabled, sizes, &mut outcomes)?;
+
+    let mut loaded = Loaded {
+        object,
+        iterators: BTreeMap::new(),
+        states: Vec::new(),
+        program_ids: Vec::new(),
+        tracepoints: Vec::new(),
+    };
+    for signal in REGISTRY {
+        if !enabled(signal) {
+            loaded.states.push((signal, SignalState::Disabled));
+            continue;
+        }
+        let mut of_signal = Vec::new();
+        for hook in signal.hooks {
+            let outcome = match outcomes.remove(hook.program) {
+                Some(outcome) => outcome,
+                None => loaded.attach(hook)?,
+            };
+            of_signal.push((*hook, outcome));
+        }
+        loaded.states.push((signal, signal_state(&of_signal)));
+    }
+    Ok(loaded)
+}
+
+fn open(enabled: &dyn Fn(&Signal) -> bool, sizes: Sizes, skip: &dyn Fn(&str) -> bool) -> Result<OpenObject> {
+    let error = |step: &str| {
+        let step = step.to_owned();
+        move |source| ProbeError::Load { step, source }
+    };
+    let mut object = ObjectBuilder::default()
+        .name("netsonde")
+        .and_then(|b| b.open_memory(OBJECT))
+        .map_err(error("open the BPF object"))?;
+    let wanted = |name: &str| {
+        REGISTRY.iter().any(|s| enabled(s) && s.hooks.iter().any(|h| h.program == name)) && !skip(name)
+    };
+    for mut program in object.progs_mut() {
+        let load = program.name().to_str().is_some_and(&wanted);
+        program.set_autoload(load);
+    }
+    for mut map in object.maps_mut() {
+        let entries = match map.name().to_str() {
+            Some("flows_even" | "flows_odd") => sizes.flows,
+            Some("events") => sizes.event_ring,
+            Some("process_events") => sizes.process_ring,
+            _ => continue,
+        };
+        map.set_max_entries(entries).map_err(error("size a BPF map"))?;
+    }
+    Ok(object)
+}
+
+fn load_what_the_kernel_takes(
+    enabled: &dyn Fn(&Signal) -> bool,
+    sizes: Sizes,
+    outcomes: &mut BTreeMap<&'static str, HookOutcome>,
+) -> Result<Object> {
+    loop {
+        if let Ok(mut complaints) = COMPLAINTS.lock() {
+            complaints.clear();
+        }
+        let object = open(enabled, sizes, &|name| outcomes.contains_key(name))?;
+        let source = match object.load() {
+            Ok(object) => return Ok(object),
+            Err(source) => source,
+        };
+        let complaints = COMPLAINTS.lock().map(|c| c.clone()).unwrap_or_default();
+        let known = culprit(&complaints).and_then(|(name, why)| {
+            let hook = REGISTRY.iter().flat_map(|s| s.hooks).find(|h| h.program == name)?;
+            (!outcomes.contains_key(hook.program)).then_some((hook.program, why))
+        });
+        let Some((program, why)) = known else {
+            return Err(ProbeError::Load { step: "load the BPF object".to_owned(), source });
+        };
+        tracing::warn!(program, why, "the kernel refused a program: going on without it");
+        outcomes.insert(program, HookOutcome::Refused(why));
+    }
+}
+
+impl Loaded {
+    fn attach(&mut self, hook: &Hook) -> Result<HookOutcome> {
+        let program = self
+            .object
+            .progs_mut()
+            .find(|p| p.name() == hook.program)
+            .ok_or_else(|| ProbeError::NoSuchPart { kind: "program", name: hook.program.to_owned() })?;
+        if let Ok(id) = Program::id_from_fd(program.as_fd()) {
+            self.program_ids.push(id);
+        }
+        let attached = match hook.target {
+            Target::Tracepoint(_) => program.attach_trace(),
+            Target::Iterator(_) => program.attach(),
+        };
+        Ok(match (attached, hook.target) {
+            (Ok(link), Target::Tracepoint(_)) => {
+                self.tracepoints.push(link);
+                HookOutcome::Attached
+            }
+            (Ok(link), Target::Iterator(_)) => {
+                self.iterators.insert(hook.program, link);
+                HookOutcome::Attached
+            }
+            (Err(e), _) => HookOutcome::Refused(format!("cannot attach: {e}")),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_refused_program_is_read_from_libbpfs_complaint() {
+        let complaints = [
+            "libbpf: prog 'tcp_sweep': BPF program load failed: Permission denied".to_owned(),
+            "libbpf: prog 'tcp_sweep': -- BEGIN PROG LOAD LOG --\n0: R1=ctx()\nR7 unbounded memory access\n\
+             processed 12 insns (limit 1000000)\n-- END PROG LOAD LOG --"
+                .to_owned(),
+            "libbpf: prog 'tcp_sweep': failed to load: -13".to_owned(),
+        ];
+        let (name, why) = culprit(&complaints).expect("a culprit");
+        assert_eq!(name, "tcp_sweep");
+        assert_eq!(why, "R7 unbounded memory access");
+        assert_eq!(culprit(&["libbpf: failed to load object".to_owned()]), None);
+    }
+}

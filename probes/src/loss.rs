@@ -1,0 +1,64 @@
+//! What the kernel side could not record as meant, by reason.
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+
+use crate::error::{ProbeError, Result};
+use crate::records::raw::loss;
+
+/// A record came out of the kernel that these probes cannot have written.
+pub const UNDECODABLE: &str = "undecodable_record";
+
+/// Every reason that the kernel counts, as exported in `netsonde.loss.reason`, with its meaning.
+pub const REASONS: &[(loss, &str, &str)] = &[
+    (loss::LOSS_EVENT_RING_FULL, "event_ring_full", "the ring of socket events was full: an event is missing"),
+    (loss::LOSS_EVENT_RATE_LIMITED, "event_rate_limited", "more events of a kind than `events.rate_limit` allows"),
+    (loss::LOSS_PROCESS_RING_FULL, "process_ring_full", "the ring of process events was full: the next sweep repairs"),
+    (loss::LOSS_FLOW_TABLE_FULL, "flow_table_full", "folded into the overflow series: totals hold, detail is gone"),
+    (loss::LOSS_FLOW_DROPPED, "flow_dropped", "not even the overflow entry could be had: measurements are missing"),
+    (loss::LOSS_SOCKET_STORAGE, "socket_storage", "no memory for a socket's state: it is measured from the next sweep on"),
+    (loss::LOSS_UNOWNED, "unowned", "a connection closed before any process could be found for it"),
+];
+
+/// The kernel's counters.
+pub(crate) struct Losses {
+    map: MapHandle,
+}
+
+impl Losses {
+    pub(crate) fn new(map: MapHandle) -> Self {
+        Self { map }
+    }
+
+    /// Totals since the probes were loaded.
+    pub(crate) fn read(&self) -> Result<Vec<(&'static str, u64)>> {
+        REASONS
+            .iter()
+            .map(|(index, reason, _)| {
+                let per_cpu = self
+                    .map
+                    .lookup_percpu(&index.0.to_ne_bytes(), MapFlags::ANY)
+                    .map_err(|source| ProbeError::Map { step: "read", map: "losses", source })?
+                    .unwrap_or_default();
+                let total = per_cpu
+                    .iter()
+                    .filter_map(|bytes| bytes.as_slice().try_into().ok())
+                    .map(u64::from_ne_bytes)
+                    .sum();
+                Ok((*reason, total))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_loss_of_the_kernel_has_its_reason() {
+        for (i, (index, ..)) in REASONS.iter().enumerate() {
+            assert_eq!(index.0 as usize, i);
+        }
+        assert_eq!(REASONS.len(), loss::LOSS_KINDS.0 as usize);
+    }
+}

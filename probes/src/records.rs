@@ -1,0 +1,462 @@
+//! What comes out of the kernel, decoded: addresses as [`IpAddr`], processes as [`ProcessId`], kinds as
+//! enums. The layouts themselves are generated from `include/records.h`; this module is the only one that
+//! reads them from bytes.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+#[allow(clippy::all, clippy::pedantic, dead_code, missing_docs, unreachable_pub)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/netsonde.skel.rs"));
+}
+
+pub use generated::types as raw;
+
+/// The compiled BPF programs.
+pub(crate) const OBJECT: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/netsonde.bpf.o"));
+
+/// A generated layout that consists of integers only, so that any bytes of its size are a valid value.
+///
+/// # Safety
+///
+/// Every bit pattern must be a valid value of the type, and it must have no padding that is read.
+pub(crate) unsafe trait Plain: Copy {}
+
+// SAFETY: generated `repr(C)` structs of integers and arrays of integers.
+unsafe impl Plain for raw::flow_key {}
+// SAFETY: as above.
+unsafe impl Plain for raw::flow_value {}
+// SAFETY: as above.
+unsafe impl Plain for raw::socket_event {}
+// SAFETY: as above.
+unsafe impl Plain for raw::listener_record {}
+// SAFETY: as above.
+unsafe impl Plain for raw::process_record {}
+// SAFETY: as above.
+unsafe impl Plain for raw::settings {}
+// SAFETY: as above.
+unsafe impl Plain for raw::sweep_totals {}
+
+/// Reads a record from the start of `bytes`; `None` when there are too few.
+pub(crate) fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() < size_of::<T>() {
+        return None;
+    }
+    // SAFETY: there are enough bytes, the read does not ask for alignment, and `Plain` promises that any
+    // bits are a value.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// The bytes of a record.
+pub(crate) fn bytes_of<T: Plain>(value: &T) -> &[u8] {
+    // SAFETY: the value lives as long as the slice, and `Plain` promises that it has no uninitialised
+    // padding.
+    unsafe { std::slice::from_raw_parts((&raw const *value).cast(), size_of::<T>()) }
+}
+
+/// A process of this host: its thread-group id in the host's namespace and when it started. The pair is
+/// never used twice, a pid alone is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessId {
+    /// Thread-group id; 0 when no process is known.
+    pub pid: u32,
+    /// Start of its first thread, nanoseconds of `CLOCK_BOOTTIME`.
+    pub start_ns: u64,
+}
+
+impl ProcessId {
+    /// Whether it names a process at all.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.pid != 0
+    }
+}
+
+/// Which process a socket belongs to and under which user it got it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The process.
+    pub process: ProcessId,
+    /// Real user id.
+    pub uid: u32,
+}
+
+impl From<raw::owner> for Owner {
+    fn from(o: raw::owner) -> Self {
+        Self { process: ProcessId { pid: o.tgid, start_ns: o.start_ns }, uid: o.uid }
+    }
+}
+
+/// Which side of a connection a process is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It connected.
+    Client,
+    /// It accepted.
+    Server,
+    /// Not known: a reset that the kernel sent for nobody.
+    Unknown,
+}
+
+impl Role {
+    /// The value of `netsonde.socket.role`.
+    #[must_use]
+    pub fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::Client => Some("client"),
+            Self::Server => Some("server"),
+            Self::Unknown => None,
+        }
+    }
+
+    fn from_raw(role: u8) -> Self {
+        match raw::socket_role(u32::from(role)) {
+            raw::socket_role::ROLE_CLIENT => Self::Client,
+            raw::socket_role::ROLE_SERVER | raw::socket_role::ROLE_LISTENER => Self::Server,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+fn address(bytes: [u8; 16]) -> IpAddr {
+    let v6 = Ipv6Addr::from(bytes);
+    v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
+}
+
+/// What measurements are summed by in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Whose socket.
+    pub owner: Owner,
+    /// Which side.
+    pub role: Role,
+    /// Address of the serving side.
+    pub server_address: IpAddr,
+    /// Port of the serving side; 0 when not known.
+    pub server_port: u16,
+    /// Address of the connecting side, when the kernel was asked to keep it.
+    pub client_address: Option<IpAddr>,
+    /// Inode number of the network namespace.
+    pub network_namespace: u32,
+    /// What did not fit the table, folded: nothing above is known.
+    pub overflow: bool,
+}
+
+impl From<&raw::flow_key> for Flow {
+    fn from(k: &raw::flow_key) -> Self {
+        Self {
+            owner: k.owner.into(),
+            role: Role::from_raw(k.role),
+            server_address: address(k.server_address),
+            server_port: k.server_port,
+            client_address: (k.client_address != [0; 16]).then(|| address(k.client_address)),
+            network_namespace: k.network_namespace,
+            overflow: k.transport == 0,
+        }
+    }
+}
+
+/// What a flow did since the last drain; read through its signal's `measure`.
+#[derive(Clone, Copy)]
+pub struct FlowCounts(pub(crate) raw::flow_value);
+
+impl std::fmt::Debug for FlowCounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why a connection failed. The words are values of `error.type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Answered with a reset.
+    Refused,
+    /// Reset after it was established.
+    Reset,
+    /// No answer in time.
+    TimedOut,
+    /// ICMP host unreachable.
+    HostUnreachable,
+    /// ICMP network unreachable.
+    NetUnreachable,
+    /// The program closed the socket before an answer came.
+    Aborted,
+    /// Anything else.
+    Other,
+}
+
+impl Failure {
+    /// In the order of `enum failure_kind`.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Refused,
+        Self::Reset,
+        Self::TimedOut,
+        Self::HostUnreachable,
+        Self::NetUnreachable,
+        Self::Aborted,
+        Self::Other,
+    ];
+
+    /// The value of `error.type`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Reset => "reset",
+            Self::TimedOut => "timed_out",
+            Self::HostUnreachable => "host_unreachable",
+            Self::NetUnreachable => "net_unreachable",
+            Self::Aborted => "aborted",
+            // As the semantic conventions have it for a class without a name.
+            Self::Other => "_OTHER",
+        }
+    }
+}
+
+/// What happened on a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketEventKind {
+    /// `listen()` was called.
+    ListenOpen,
+    /// A listener was closed.
+    ListenClose,
+    /// A connection that this side asked for was established.
+    Connect,
+    /// A connection that the other side asked for was established.
+    Accept,
+    /// A connection ended.
+    Close,
+    /// A connection could not be established, or broke.
+    Failure(Failure),
+}
+
+/// Counters of a connection that closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ConnectionTotals {
+    /// Application bytes sent.
+    pub transmit_bytes: u64,
+    /// Application bytes received.
+    pub receive_bytes: u64,
+    /// Segments sent, bare acknowledgements included.
+    pub transmit_segments: u32,
+    /// Segments received.
+    pub receive_segments: u32,
+    /// Segments sent again.
+    pub retransmits: u32,
+    /// Smoothed round-trip time at the end, microseconds; 0 when none was measured.
+    pub smoothed_rtt_us: u32,
+    /// The connection is older than netsonde: bytes are those since its start.
+    pub partial: bool,
+}
+
+/// One happening on one socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketEvent {
+    /// What happened.
+    pub kind: SocketEventKind,
+    /// When, nanoseconds of `CLOCK_BOOTTIME`.
+    pub time_ns: u64,
+    /// Whose socket.
+    pub owner: Owner,
+    /// Which side.
+    pub role: Role,
+    /// The kernel's number for the socket, never used twice until reboot.
+    pub cookie: u64,
+    /// This end.
+    pub local: (IpAddr, u16),
+    /// The other end; unspecified for listeners.
+    pub remote: (IpAddr, u16),
+    /// Inode number of the network namespace.
+    pub network_namespace: u32,
+    /// Connect and failure: since the SYN. Close: since established. Nanoseconds.
+    pub duration_ns: u64,
+    /// Close only.
+    pub totals: ConnectionTotals,
+    /// Listen only: limit of the accept queue.
+    pub backlog: u32,
+    /// Failure only: the kernel's errno, 0 when it set none.
+    pub errno: u32,
+}
+
+impl SocketEvent {
+    /// The serving side, by role.
+    #[must_use]
+    pub fn server(&self) -> (IpAddr, u16) {
+        if self.role == Role::Client { self.remote } else { self.local }
+    }
+
+    /// The connecting side, by role.
+    #[must_use]
+    pub fn client(&self) -> (IpAddr, u16) {
+        if self.role == Role::Client { self.local } else { self.remote }
+    }
+}
+
+/// Decodes one record of the event ring; `None` when it is none that we know.
+pub(crate) fn socket_event(bytes: &[u8]) -> Option<SocketEvent> {
+    let e: raw::socket_event = read(bytes)?;
+    let kind = match raw::event_kind(u32::from(e.kind)) {
+        raw::event_kind::EVENT_LISTEN_OPEN => SocketEventKind::ListenOpen,
+        raw::event_kind::EVENT_LISTEN_CLOSE => SocketEventKind::ListenClose,
+        raw::event_kind::EVENT_CONNECT => SocketEventKind::Connect,
+        raw::event_kind::EVENT_ACCEPT => SocketEventKind::Accept,
+        raw::event_kind::EVENT_CLOSE => SocketEventKind::Close,
+        raw::event_kind::EVENT_FAILURE => {
+            SocketEventKind::Failure(*Failure::ALL.get(usize::from(e.failure))?)
+        }
+        _ => return None,
+    };
+    Some(SocketEvent {
+        kind,
+        time_ns: e.time_ns,
+        owner: e.owner.into(),
+        role: Role::from_raw(e.role),
+        cookie: e.socket_cookie,
+        local: (address(e.local_address), e.local_port),
+        remote: (address(e.remote_address), e.remote_port),
+        network_namespace: e.network_namespace,
+        duration_ns: e.duration_ns,
+        totals: ConnectionTotals {
+            transmit_bytes: e.transmit_bytes,
+            receive_bytes: e.receive_bytes,
+            transmit_segments: e.transmit_segments,
+            receive_segments: e.receive_segments,
+            retransmits: e.retransmits,
+            smoothed_rtt_us: e.smoothed_rtt_us,
+            partial: e.partial != 0,
+        },
+        backlog: e.backlog,
+        errno: e.kernel_error,
+    })
+}
+
+/// A listening socket, as a sweep found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Whose socket: of several holders the oldest.
+    pub owner: Owner,
+    /// When it was opened, nanoseconds of `CLOCK_BOOTTIME`; `None` when that was before netsonde.
+    pub opened_ns: Option<u64>,
+    /// The kernel's number for the socket.
+    pub cookie: u64,
+    /// Where it listens.
+    pub address: IpAddr,
+    /// On which port.
+    pub port: u16,
+    /// Inode number of the network namespace.
+    pub network_namespace: u32,
+    /// Limit of the accept queue.
+    pub backlog: u32,
+    /// Connections in the accept queue.
+    pub queued: u32,
+    /// An IPv6 socket that takes no IPv4.
+    pub ipv6_only: bool,
+    /// Several processes hold it, or may.
+    pub shared: bool,
+}
+
+pub(crate) fn listener(bytes: &[u8]) -> Option<Listener> {
+    let r: raw::listener_record = read(bytes)?;
+    Some(Listener {
+        owner: r.owner.into(),
+        opened_ns: (r.opened_ns != 0).then_some(r.opened_ns),
+        cookie: r.socket_cookie,
+        address: address(r.address),
+        port: r.port,
+        network_namespace: r.network_namespace,
+        backlog: r.backlog,
+        queued: r.queued,
+        ipv6_only: r.ipv6_only != 0,
+        shared: r.shared != 0,
+    })
+}
+
+/// The binary of a process, as the kernel held it at the exec.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct BinaryPath {
+    /// Absolute, in the mount namespace of the process.
+    pub path: String,
+    /// The file had been unlinked.
+    pub deleted: bool,
+    /// Longer than the record holds: the beginning is missing.
+    pub truncated: bool,
+}
+
+/// What happened to a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProcessEventKind {
+    /// It was made; it runs its parent's binary.
+    Fork,
+    /// It runs another binary now.
+    Exec(BinaryPath),
+    /// Its last thread ended.
+    Exit,
+    /// A walk over all processes found it.
+    Seen,
+}
+
+/// A process at a moment of its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessEvent {
+    /// What happened.
+    pub kind: ProcessEventKind,
+    /// When, nanoseconds of `CLOCK_BOOTTIME`.
+    pub time_ns: u64,
+    /// Which process.
+    pub process: ProcessId,
+    /// Its parent at that moment.
+    pub parent: ProcessId,
+    /// Real user id.
+    pub uid: u32,
+    /// Inode number of its network namespace; 0 when it has left it.
+    pub network_namespace: u32,
+    /// It has no binary.
+    pub kernel_thread: bool,
+    /// Name of its first thread (`comm`), at most 15 bytes.
+    pub command: String,
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Puts the names, which come from the file up to the root, into a path.
+fn path_from_names(names: &[u8]) -> String {
+    let mut path = String::with_capacity(names.len() + 1);
+    let names = names.strip_suffix(&[0]).unwrap_or(names);
+    for name in names.split(|&b| b == 0).rev() {
+        path.push('/');
+        path.push_str(&String::from_utf8_lossy(name));
+    }
+    path
+}
+
+pub(crate) fn process_event(bytes: &[u8]) -> Option<ProcessEvent> {
+    let r: raw::process_record = read(bytes)?;
+    let kind = match raw::process_event_kind(u32::from(r.kind)) {
+        raw::process_event_kind::PROCESS_FORK => ProcessEventKind::Fork,
+        raw::process_event_kind::PROCESS_EXIT => ProcessEventKind::Exit,
+        raw::process_event_kind::PROCESS_SEEN => ProcessEventKind::Seen,
+        raw::process_event_kind::PROCESS_EXEC => {
+            let names = bytes.get(size_of::<raw::process_record>()..)?;
+            let names = names.get(..usize::from(r.path_length))?;
+            ProcessEventKind::Exec(BinaryPath {
+                path: path_from_names(names),
+                deleted: u32::from(r.path_flags) & raw::path_flag::PATH_DELETED.0 != 0,
+                truncated: u32::from(r.path_flags) & raw::path_flag::PATH_TRUNCATED.0 != 0,
+            })
+        }
+        _ => return None,
+    };
+    let command: Vec<u8> = r.command.iter().map(|&c| c as u8).take_while(|&c| c != 0).collect();
+    Some(ProcessEvent {
+        kind,
+        time_ns: r.time_ns,
+        process: ProcessId { pid: r.tgid, start_ns: r.start_ns },
+        parent: ProcessId { pid: r.parent_tgid, start_ns: r.parent_start_ns },
+        uid: r.uid,
+        network_namespace: r.network_namespace,
+        kernel_thread: r.is_kernel_thread != 0,
+        command: text(&command),
+    })
+}

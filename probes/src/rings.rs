@@ -1,0 +1,117 @@
+//! The ring buffers: polled by time, read whole, decoded.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
+
+use crate::error::{ProbeError, Result};
+use crate::records::{ProcessEvent, SocketEvent, process_event, raw::event_kind, socket_event};
+
+/// Keys of the configuration, with the kinds that they stand for.
+const EVENT_KEYS: &[(&str, &[event_kind])] = &[
+    ("listen", &[event_kind::EVENT_LISTEN_OPEN, event_kind::EVENT_LISTEN_CLOSE]),
+    ("connect", &[event_kind::EVENT_CONNECT]),
+    ("accept", &[event_kind::EVENT_ACCEPT]),
+    ("close", &[event_kind::EVENT_CLOSE]),
+    ("failure", &[event_kind::EVENT_FAILURE]),
+];
+
+/// A bit for each kind of event that is wanted.
+pub(crate) fn event_mask(enabled: &BTreeSet<String>) -> u32 {
+    EVENT_KEYS
+        .iter()
+        .filter(|(key, _)| enabled.contains(*key))
+        .flat_map(|(_, kinds)| kinds.iter())
+        .fold(0, |mask, kind| mask | 1 << kind.0)
+}
+
+/// What one poll found.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// Events on sockets, in the order in which they were written.
+    pub sockets: Vec<SocketEvent>,
+    /// Events of processes, likewise; apply these first.
+    pub processes: Vec<ProcessEvent>,
+}
+
+impl Records {
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sockets.is_empty() && self.processes.is_empty()
+    }
+}
+
+pub(crate) struct Rings {
+    sockets: RingBuffer<'static>,
+    processes: RingBuffer<'static>,
+    records: Rc<RefCell<Records>>,
+    undecodable: Rc<Cell<u64>>,
+}
+
+impl Rings {
+    pub(crate) fn new(sockets: &MapHandle, processes: &MapHandle) -> Result<Self> {
+        let records = Rc::new(RefCell::new(Records::default()));
+        let undecodable = Rc::new(Cell::new(0));
+        let ring = |map: &MapHandle, take: fn(&[u8], &mut Records) -> bool| {
+            let (records, undecodable) = (Rc::clone(&records), Rc::clone(&undecodable));
+            let mut builder = RingBufferBuilder::new();
+            builder
+                .add(map, move |bytes| {
+                    if !take(bytes, &mut records.borrow_mut()) {
+                        undecodable.set(undecodable.get() + 1);
+                    }
+                    0
+                })
+                .map_err(map_error)?;
+            builder.build().map_err(map_error)
+        };
+        let sockets = ring(sockets, |bytes, records| {
+            socket_event(bytes).map(|e| records.sockets.push(e)).is_some()
+        })?;
+        let processes = ring(processes, |bytes, records| {
+            process_event(bytes).map(|e| records.processes.push(e)).is_some()
+        })?;
+        Ok(Self { sockets, processes, records, undecodable })
+    }
+
+    pub(crate) fn poll(&mut self, timeout: Duration) -> Result<Records> {
+        match self.sockets.poll(timeout) {
+            Ok(()) => {}
+            Err(e) if e.kind() == libbpf_rs::ErrorKind::Interrupted => {}
+            Err(source) => return Err(map_error(source)),
+        }
+        // A poll returns without looking when nobody was woken, and most records wake nobody.
+        self.sockets.consume().map_err(map_error)?;
+        self.processes.consume().map_err(map_error)?;
+        Ok(self.records.take())
+    }
+
+    pub(crate) fn undecodable(&self) -> u64 {
+        self.undecodable.get()
+    }
+}
+
+fn map_error(source: libbpf_rs::Error) -> ProbeError {
+    ProbeError::Map { step: "read", map: "ring", source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_switches_on_its_kinds() {
+        let mask = |keys: &[&str]| event_mask(&keys.iter().map(ToString::to_string).collect());
+        assert_eq!(mask(&[]), 0);
+        assert_eq!(mask(&["listen"]), 0b11);
+        assert_eq!(mask(&["close", "unheard_of"]), 1 << event_kind::EVENT_CLOSE.0);
+        assert_eq!(
+            mask(&["listen", "connect", "accept", "close", "failure"]),
+            (1 << event_kind::EVENT_KINDS.0) - 1
+        );
+    }
+}
