@@ -1,5 +1,6 @@
 //! The benchmark's command line: which measurements are made, in which order, and where their numbers go.
 #![forbid(unsafe_code)]
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "its numbers are its output")]
 
 mod bpf;
 mod idle;
@@ -9,7 +10,7 @@ mod workloads;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -61,7 +62,7 @@ fn main() -> Result<()> {
         bail!("nothing is named {:?}; there are {:?} and bpf", arguments.only, workloads::NAMES);
     }
     let mut results = Results {
-        time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        time: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         kernel: command::output(Command::new("uname").arg("-r"))?.trim().to_owned(),
         processors: std::thread::available_parallelism()?.get(),
         seconds: arguments.seconds,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 
 use crate::report::{Moved, Process, Report};
 use crate::telemetry::{Attribute, Event, Telemetry};
@@ -138,11 +139,10 @@ fn check_process(found: &crate::telemetry::Attributes, expected: &Process) -> Re
         ensure!(Path::new(path) == expected.executable, "{path} is not {}", expected.executable.display());
     }
     let created = text("process.creation.time").context("no process.creation.time")?;
-    let found = humantime::parse_rfc3339(created).with_context(|| format!("not RFC 3339: {created}"))?;
-    let started = expected.started()?;
-    let apart = found.duration_since(started).or_else(|error| Ok::<_, anyhow::Error>(error.duration()))?;
+    let found: Timestamp = created.parse().with_context(|| format!("not ISO 8601: {created}"))?;
+    let started = Timestamp::try_from(expected.started()?)?;
     // The boot time in /proc/stat is whole seconds, and the wall clock may have been set since.
-    ensure!(apart.as_secs() < 3, "created {created}, not {}", humantime::format_rfc3339(started));
+    ensure!(started.duration_until(found).abs().as_secs() < 3, "created {created}, not {started}");
     Ok(())
 }
 

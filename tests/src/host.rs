@@ -44,6 +44,7 @@ pub fn built(name: &str) -> Result<PathBuf> {
 }
 
 /// The daemon under test: `NETSONDE_BIN`, or what cargo built into the same target directory.
+#[allow(clippy::disallowed_methods, reason = "the one variable of the tests, read for all of them here")]
 pub fn netsonde() -> Result<PathBuf> {
     match std::env::var_os("NETSONDE_BIN") {
         Some(path) if Path::new(&path).is_file() => Ok(path.into()),

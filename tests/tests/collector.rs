@@ -1,5 +1,6 @@
 //! What leaves netsonde as OTLP arrives, with its values: at a real collector, and at a decoder that shares no code.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! Bytes are exact: what programs sent and received, to the byte, is what netsonde says of them.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::expect::{Role, Subject};

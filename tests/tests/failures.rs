@@ -1,5 +1,6 @@
 //! Each way in which a connection fails is counted once, by its name, for the program that it happened to.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! The harness against itself: were its programs or namespaces wrong, every other test here would prove nothing.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 use std::process::Command;
 use std::time::Duration;

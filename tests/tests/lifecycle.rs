@@ -1,5 +1,6 @@
 //! How netsonde starts, refuses to, takes a new configuration, and ends.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 use std::net::TcpListener;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! Every socket has its program: path, process, parents; and never a bystander's.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 use std::process::Command;
 

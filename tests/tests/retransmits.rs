@@ -1,5 +1,6 @@
 //! Retransmitted segments against the namespace's own counters, with loss that the test makes.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::expect::{Role, Subject};

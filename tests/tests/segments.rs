@@ -1,5 +1,6 @@
 //! Segments and RTT samples against the kernel's own counters.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::expect::{Role, Subject};

@@ -1,5 +1,6 @@
 //! Totals stay exact while events are lost: as many connections as the host can make, and a ring with no room.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::expect::{Role, Subject};

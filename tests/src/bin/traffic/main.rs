@@ -4,6 +4,7 @@
 //! A connection is one or more rounds. A round opens with a header of three little-endian u64: how many bytes
 //! the client will send after it, how many it wants back, and flags.
 #![forbid(unsafe_code)]
+#![allow(clippy::print_stderr, reason = "a small program that speaks to the test that started it")]
 
 mod stream;
 
@@ -116,6 +117,11 @@ const HALF_CLOSE: u64 = 2;
 const SERVER_CLOSES: u64 = 4;
 const SERVER_RESETS: u64 = 8;
 
+#[allow(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "the deadline must hold whatever the rest is stuck in"
+)]
 fn end_after(seconds: u64) {
     thread::spawn(move || {
         thread::sleep(Duration::from_secs(seconds));

@@ -98,7 +98,7 @@ impl Tally {
     pub fn ended(&self, stream: Stream, outcome: io::Result<()>) {
         let connection = Connection { local: stream.ends.0, peer: stream.ends.1, moved: stream.moved };
         drop(stream);
-        self.connections.lock().unwrap().push(connection);
+        self.connections.lock().expect("no thread has panicked").push(connection);
         if let Err(error) = outcome {
             self.failed(&error);
         }
@@ -117,13 +117,13 @@ impl Tally {
     }
 
     pub fn count_failures(&self, name: &str, count: u64) {
-        *self.failures.lock().unwrap().entry(name.into()).or_default() += count;
+        *self.failures.lock().expect("no thread has panicked").entry(name.into()).or_default() += count;
     }
 
     pub fn report(self, identity: (Process, Vec<Process>), workers: Vec<Report>) -> Result<()> {
         let (process, ancestors) = identity;
-        let connections = self.connections.into_inner().unwrap();
-        let failures = self.failures.into_inner().unwrap();
+        let connections = self.connections.into_inner().expect("no thread has panicked");
+        let failures = self.failures.into_inner().expect("no thread has panicked");
         print(&Report { process, ancestors, connections, failures, workers })
     }
 }
