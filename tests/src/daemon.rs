@@ -20,6 +20,8 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// What the daemon promises for its end.
 pub const STOP_LIMIT: Duration = Duration::from_secs(5);
 
+const OUTPUT: &str = "output.jsonl";
+
 /// A netsonde that runs; killed on drop, and its words are shown when the test fails.
 pub struct Daemon {
     child: Child,
@@ -49,8 +51,6 @@ impl Daemon {
         command
             .args(["run", "--interval", "1s", "--config"])
             .arg(directory.path().join("netsonde.toml"))
-            .arg("--output")
-            .arg(format!("otlp-json:{}", directory.path().join("output.jsonl").display()))
             .env("NOTIFY_SOCKET", &notify)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -121,7 +121,7 @@ impl Daemon {
 
     /// The file of OTLP/JSON lines.
     pub fn output(&self) -> PathBuf {
-        self.directory.path().join("output.jsonl")
+        self.directory.path().join(OUTPUT)
     }
 
     /// What it has exported until now.
@@ -181,11 +181,12 @@ impl Drop for Daemon {
 }
 
 fn write_configuration(directory: &Path, configuration: &str) -> Result<()> {
-    // Its own API socket, so that a netsonde that serves this host is not disturbed. Tables come after top keys.
-    let api = if configuration.contains("[api]") {
-        String::new()
-    } else {
-        format!("\n[api]\nsocket = \"{}\"\n", directory.join("api.sock").display())
-    };
-    Ok(fs::write(directory.join("netsonde.toml"), format!("{configuration}\n{api}"))?)
+    // A file and not `--output`, which takes the place of every configured exporter. Its own API socket, so that a
+    // netsonde that serves this host is not disturbed.
+    let tables = format!(
+        "[export.file]\npath = \"{}\"\n[api]\nsocket = \"{}\"\n",
+        directory.join(OUTPUT).display(),
+        directory.join("api.sock").display()
+    );
+    Ok(fs::write(directory.join("netsonde.toml"), format!("{configuration}\n{tables}"))?)
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::expect::{Role, Subject};
-use netsonde_tests::host::Host;
+use netsonde_tests::host::{self, Host};
 use netsonde_tests::oracle;
 use netsonde_tests::program::{self, Programs, Server};
 use netsonde_tests::rotel::free_ports;
+use netsonde_tests::telemetry::Telemetry;
 
 #[test]
 fn ends_in_time_when_its_collector_is_dead() {
@@ -86,6 +87,28 @@ fn takes_a_new_configuration_and_keeps_the_old_when_it_is_bad() {
         // No counter is lost or begun anew by reloading.
         subject.assert_exact(&telemetry, report.moved(), 3);
     }
+}
+
+#[test]
+fn the_output_flag_takes_the_place_of_configured_exporters() {
+    let _host = Host::acquire().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lines");
+    let daemon = Daemon::start_binary(&host::netsonde().unwrap(), "", |command| {
+        command.arg("--output").arg(format!("otlp-json:{}", path.display()));
+    })
+    .unwrap();
+    let programs = Programs::new().unwrap();
+    let (client, server) = (programs.copy("flag-client").unwrap(), programs.copy("flag-server").unwrap());
+    let listening = Server::start(&server, None, "127.0.0.1:0", "").unwrap();
+    let port = listening.address.port();
+    let report = program::connect(&client, None, listening.address, "--connections 3").unwrap();
+    listening.stop().unwrap();
+    oracle::wait_until_closed(None, port).unwrap();
+    let configured = daemon.stop().unwrap();
+    assert!(configured.points.is_empty() && configured.events.is_empty());
+    let telemetry = Telemetry::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
+    Subject::new(&client, Role::Client).assert_exact(&telemetry, report.moved(), 3);
 }
 
 #[test]
