@@ -108,6 +108,15 @@ impl Pair {
         Ok(pair)
     }
 
+    /// Makes every segment a packet of its own. Else up to 64 KiB travel in one, which `InSegs` counts as one
+    /// and a socket as the segments that it stands for.
+    pub fn send_single_segments(&self) -> Result<()> {
+        for namespace in [&self.client, &self.server] {
+            namespace.ip("link set dev cable gso_max_segs 1")?;
+        }
+        Ok(())
+    }
+
     /// Gives both ends a rate and a queue. A bare veth has none, and TCP over it retransmits by itself.
     pub fn shape(&self) -> Result<()> {
         for namespace in [&self.client, &self.server] {

@@ -80,11 +80,6 @@ impl Report {
         self.connections.iter().for_each(|connection| total.add(connection.moved));
         total
     }
-
-    /// File names of the parents' executables, the nearest first.
-    pub fn ancestry(&self) -> Vec<String> {
-        self.ancestors.iter().map(Process::name).collect()
-    }
 }
 
 /// A process as procfs shows it.
@@ -106,6 +101,11 @@ impl Process {
         let fields: Vec<&str> =
             stat.rsplit_once(')').context("a stat line without a name")?.1.split_whitespace().collect();
         let executable = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        // What the kernel appends when the file has been unlinked is no part of its path.
+        let executable = match executable.to_str().and_then(|path| path.strip_suffix(" (deleted)")) {
+            Some(path) => path.into(),
+            None => executable,
+        };
         Ok((Self { pid, executable, start_ticks: fields[19].parse()? }, fields[1].parse()?))
     }
 
