@@ -3,6 +3,8 @@
 //! Each `src/signals/*/*.bpf.c` is included into one translation unit, so that signals share maps and
 //! there is no list to keep. Clang is looked up as `clang`, or as named by `$CLANG`.
 
+#![allow(clippy::disallowed_methods, reason = "cargo speaks to build scripts through the environment")]
+
 use std::env;
 use std::error::Error;
 use std::ffi::OsString;
@@ -27,10 +29,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(clang) = env::var_os("CLANG") {
         builder.clang(clang);
     }
+    let skeleton = out.join("netsonde.skel.rs");
     builder
-        .build_and_generate(out.join("netsonde.skel.rs"))
+        .build_and_generate(&skeleton)
         .map_err(|e| format!("cannot build the BPF programs (is clang 12 or later there?): {e:#}"))?;
+    fs::write(out.join("layouts.rs"), layouts(&fs::read_to_string(&skeleton)?)?)?;
     Ok(())
+}
+
+/// The record layouts out of the generated skeleton. The rest of it loads and attaches, which netsonde does
+/// itself, program by program.
+fn layouts(skeleton: &str) -> Result<&str, Box<dyn Error>> {
+    let (_, after) = skeleton.split_once("pub mod types {").ok_or("the skeleton has no types")?;
+    let mut depth = 1;
+    for (i, byte) in after.bytes().enumerate() {
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Ok(&after[..i]);
+        }
+    }
+    Err("the skeleton's types do not end".into())
 }
 
 fn signal_sources(signals: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
@@ -62,7 +84,15 @@ fn translation_unit(sources: &[PathBuf]) -> Result<String, Box<dyn Error>> {
     for record in ["socket_event", "listener_record", "process_record", "exec_record"] {
         writeln!(unit, "struct {record} *layout_of_{record};")?;
     }
-    for names in ["event_kind", "failure_kind", "loss", "process_event_kind", "socket_role", "path_flag", "histogram_layout"] {
+    for names in [
+        "event_kind",
+        "failure_kind",
+        "loss",
+        "process_event_kind",
+        "socket_role",
+        "path_flag",
+        "histogram_layout",
+    ] {
         writeln!(unit, "enum {names} *layout_of_{names};")?;
     }
     Ok(unit)

@@ -1,8 +1,87 @@
+//! `netsonde`: which programs talk to whom, as OTLP metrics and logs. Parses the command line, reads the
+//! environment, runs one command and turns its end into an exit code; everything else is in [`app`].
+
 #![forbid(unsafe_code)]
-#![allow(dead_code, unused_imports, reason = "the app that uses these is wired on another branch")]
+
+mod aggregate;
+mod api;
+mod app;
 mod cli;
+mod collect;
 mod config;
+mod enrich;
 mod exit;
+mod export;
+mod registry;
 mod telemetry;
 
-fn main() {}
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing::level_filters::LevelFilter;
+
+use crate::cli::{Cli, Command, RunArgs, StatusArgs};
+use crate::exit::Exit;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run(&args),
+        Command::CheckConfig(args) => cli::check_config::check_config(
+            &args,
+            &environment,
+            &registry::flow_metrics(),
+            &mut stdout(),
+            &mut stderr(),
+        )
+        .map_err(Into::into),
+        Command::Status(args) => status(&args),
+    };
+    outcome.unwrap_or_else(|e| complain(&format!("{e:#}"), Exit::Failure)).into()
+}
+
+fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+    let config = match app::configuration(args, &environment) {
+        Ok(config) => config,
+        Err(e) => return Ok(complain(&e.to_string(), Exit::Config)),
+    };
+    log_to_stderr(config.log.level);
+    // One thread for the work, one that keeps its exporters and the API going meanwhile.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let outcome = runtime.block_on(app::run(args, config, &environment));
+    runtime.shutdown_background();
+    outcome
+}
+
+fn status(args: &StatusArgs) -> anyhow::Result<Exit> {
+    let run = RunArgs { config: args.config.clone(), output: Vec::new(), interval: None };
+    let config = match app::configuration(&run, &environment) {
+        Ok(config) => config,
+        Err(e) => return Ok(complain(&e.to_string(), Exit::Config)),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(cli::status::status(&config.api.socket, args.json, &mut stdout()))
+}
+
+/// The one place that reads the environment.
+#[allow(clippy::disallowed_methods, reason = "everything below main is given its variables from here")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn log_to_stderr(level: LevelFilter) {
+    // The journal adds the time itself; systemd marks its streams with this variable.
+    let in_journal = environment("JOURNAL_STREAM").is_some();
+    let log = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(stderr)
+        .with_target(false)
+        .with_ansi(stderr().is_terminal() && environment("NO_COLOR").is_none());
+    if in_journal { log.without_time().init() } else { log.init() }
+}
+
+fn complain(what: &str, exit: Exit) -> Exit {
+    // Nowhere is left to complain when standard error is closed.
+    let _ = writeln!(stderr(), "netsonde: {what}");
+    exit
+}

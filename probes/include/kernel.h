@@ -122,6 +122,11 @@ struct socket {
 	struct sock *sk;
 };
 
+struct inet_sock {
+	struct sock sk;
+	__be16 inet_sport;
+};
+
 struct request_sock {
 	struct sock_common __req_common;
 };

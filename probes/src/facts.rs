@@ -71,8 +71,8 @@ pub fn missing_capabilities() -> std::io::Result<Vec<(&'static str, &'static str
     Ok(NEEDED
         .iter()
         .filter(|(capability, ..)| {
-            let implied = all_of_bpf
-                && (*capability == CapabilitySet::BPF || *capability == CapabilitySet::PERFMON);
+            let implied =
+                all_of_bpf && (*capability == CapabilitySet::BPF || *capability == CapabilitySet::PERFMON);
             !have.contains(*capability) && !implied
         })
         .map(|(_, name, reason)| (*name, *reason))

@@ -113,8 +113,7 @@ impl Probes {
         let loaded = load::load(&kernel, &enabled, options.sizes)?;
         let map = |name: &'static str| {
             let found = loaded.object.maps().find(|m| m.name() == name);
-            let found =
-                found.ok_or_else(|| ProbeError::NoSuchPart { kind: "map", name: name.to_owned() })?;
+            let found = found.ok_or_else(|| ProbeError::NoSuchPart { kind: "map", name: name.to_owned() })?;
             MapHandle::try_from(&found).map_err(|source| ProbeError::Map { step: "open", map: name, source })
         };
         let rings = Rings::new(&map("events")?, &map("process_events")?)?;

@@ -40,6 +40,7 @@ pub struct Loaded {
 /// libbpf's complaints since the last load began: the only place where it names the program at fault.
 static COMPLAINTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
+#[allow(clippy::needless_pass_by_value, reason = "libbpf-rs wants this signature")]
 fn note_complaint(level: PrintLevel, text: String) {
     let text = text.trim_end();
     match level {

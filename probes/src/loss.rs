@@ -10,12 +10,36 @@ pub const UNDECODABLE: &str = "undecodable_record";
 
 /// Every reason that the kernel counts, as exported in `netsonde.loss.reason`, with its meaning.
 pub const REASONS: &[(loss, &str, &str)] = &[
-    (loss::LOSS_EVENT_RING_FULL, "event_ring_full", "the ring of socket events was full: an event is missing"),
-    (loss::LOSS_EVENT_RATE_LIMITED, "event_rate_limited", "more events of a kind than `events.rate_limit` allows"),
-    (loss::LOSS_PROCESS_RING_FULL, "process_ring_full", "the ring of process events was full: the next sweep repairs"),
-    (loss::LOSS_FLOW_TABLE_FULL, "flow_table_full", "folded into the overflow series: totals hold, detail is gone"),
-    (loss::LOSS_FLOW_DROPPED, "flow_dropped", "not even the overflow entry could be had: measurements are missing"),
-    (loss::LOSS_SOCKET_STORAGE, "socket_storage", "no memory for a socket's state: it is measured from the next sweep on"),
+    (
+        loss::LOSS_EVENT_RING_FULL,
+        "event_ring_full",
+        "the ring of socket events was full: an event is missing",
+    ),
+    (
+        loss::LOSS_EVENT_RATE_LIMITED,
+        "event_rate_limited",
+        "more events of a kind than `events.rate_limit` allows",
+    ),
+    (
+        loss::LOSS_PROCESS_RING_FULL,
+        "process_ring_full",
+        "the ring of process events was full: the next sweep repairs",
+    ),
+    (
+        loss::LOSS_FLOW_TABLE_FULL,
+        "flow_table_full",
+        "folded into the overflow series: totals hold, detail is gone",
+    ),
+    (
+        loss::LOSS_FLOW_DROPPED,
+        "flow_dropped",
+        "not even the overflow entry could be had: measurements are missing",
+    ),
+    (
+        loss::LOSS_SOCKET_STORAGE,
+        "socket_storage",
+        "no memory for a socket's state: it is measured from the next sweep on",
+    ),
     (loss::LOSS_UNOWNED, "unowned", "a connection closed before any process could be found for it"),
 ];
 

@@ -4,16 +4,25 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-#[allow(clippy::all, clippy::pedantic, dead_code, missing_docs, unreachable_pub)]
-mod generated {
-    include!(concat!(env!("OUT_DIR"), "/netsonde.skel.rs"));
+#[allow(
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::undocumented_unsafe_blocks,
+    dead_code,
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    unused_imports,
+    unused_qualifications,
+    reason = "written by libbpf-cargo"
+)]
+pub mod raw {
+    //! The layouts of `include/records.h`, generated from their BTF.
+    include!(concat!(env!("OUT_DIR"), "/layouts.rs"));
 }
 
-pub use generated::types as raw;
-
 /// The compiled BPF programs.
-pub(crate) const OBJECT: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/netsonde.bpf.o"));
+pub(crate) const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/netsonde.bpf.o"));
 
 /// A generated layout that consists of integers only, so that any bytes of its size are a valid value.
 ///

@@ -69,9 +69,8 @@ impl Rings {
                 .map_err(map_error)?;
             builder.build().map_err(map_error)
         };
-        let sockets = ring(sockets, |bytes, records| {
-            socket_event(bytes).map(|e| records.sockets.push(e)).is_some()
-        })?;
+        let sockets =
+            ring(sockets, |bytes, records| socket_event(bytes).map(|e| records.sockets.push(e)).is_some())?;
         let processes = ring(processes, |bytes, records| {
             process_event(bytes).map(|e| records.processes.push(e)).is_some()
         })?;

@@ -119,7 +119,12 @@ impl Probes {
                 Ok(0) => break,
                 Ok(n) => n,
                 // EAGAIN: a million objects in a row had nothing to say (MAX_ITER_OBJECTS); go on.
-                Err(e) if matches!(e.kind(), std::io::ErrorKind::Interrupted | std::io::ErrorKind::WouldBlock) => {
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        std::io::ErrorKind::Interrupted | std::io::ErrorKind::WouldBlock
+                    ) =>
+                {
                     continue;
                 }
                 Err(e) => return Err(ProbeError::system(format!("read the iterator {program}"), e)),

@@ -50,8 +50,6 @@ fn int(value: impl TryInto<i64>) -> AttributeValue {
     AttributeValue::Int(value.try_into().unwrap_or(i64::MAX))
 }
 
-/// Exact for durations up to 104 days, and to the microsecond for any that a machine lives.
-#[allow(clippy::cast_precision_loss)]
 fn seconds(ns: u64) -> AttributeValue {
     AttributeValue::Double(ns as f64 / 1e9)
 }
@@ -233,7 +231,6 @@ mod tests {
             path: format!("/usr/bin/{name}").into(),
             deleted: false,
             command: name.into(),
-            kernel_thread: false,
             parent,
         }
     }

@@ -94,7 +94,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn put<const N: usize>(&mut self, metric: &'static Metric, labels: [(&'static Key, &str); N], value: PointValue) {
+    fn put<const N: usize>(
+        &mut self,
+        metric: &'static Metric,
+        labels: [(&'static Key, &str); N],
+        value: PointValue,
+    ) {
         let attributes: Vec<Attribute> =
             labels.iter().map(|(key, value)| (key.name, AttributeValue::String((*value).into()))).collect();
         let point = Point {
@@ -113,7 +118,12 @@ impl Writer {
         }
     }
 
-    fn int<const N: usize>(&mut self, metric: &'static Metric, labels: [(&'static Key, &str); N], value: u64) {
+    fn int<const N: usize>(
+        &mut self,
+        metric: &'static Metric,
+        labels: [(&'static Key, &str); N],
+        value: u64,
+    ) {
         self.put(metric, labels, PointValue::Int(i64::try_from(value).unwrap_or(i64::MAX)));
     }
 }
@@ -145,8 +155,6 @@ pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
     to.int(&SERIES_EXPIRED, [], status.series.expired);
     for program in &status.programs {
         let name = [(&PROGRAM_NAME, program.name.as_str())];
-        // Exact up to 104 days in one program.
-        #[allow(clippy::cast_precision_loss)]
         let seconds = program.run_time_ns as f64 / 1e9;
         to.put(&PROGRAM_TIME, name, PointValue::Double(seconds));
         to.int(&PROGRAM_RUNS, name, program.runs);

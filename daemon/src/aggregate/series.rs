@@ -61,8 +61,6 @@ impl Total {
         match self {
             Self::Sum(n) => PointValue::Int(*n),
             Self::Histogram { sum_us, counts } => {
-                // Exact up to 2^53 microseconds, 285 years of observations.
-                #[allow(clippy::cast_precision_loss)]
                 let sum = *sum_us as f64 / 1e6;
                 PointValue::Histogram { sum, counts: counts.clone() }
             }
@@ -252,9 +250,8 @@ impl Store {
         self.groups.retain(|_, group| {
             let rested = now_unix_ns.saturating_sub(group.last_change_unix_ns) >= expiry;
             // A connection that is open but silent still counts as one.
-            let holds = |s: &Series| {
-                s.metric.kind == MetricKind::UpDownCounter && !matches!(s.total, Total::Sum(0))
-            };
+            let holds =
+                |s: &Series| s.metric.kind == MetricKind::UpDownCounter && !matches!(s.total, Total::Sum(0));
             let keep = !rested || group.series.iter().any(holds);
             if !keep {
                 gone += group.series.len() as u64;
@@ -275,7 +272,8 @@ enum Added {
 impl Group {
     fn add(&mut self, measurement: Measurement<'_>, since_unix_ns: u64, may_grow: bool) -> Added {
         let label = measurement.label.map(|(_, value)| value);
-        let known = self.series.iter_mut().find(|s| std::ptr::eq(s.metric, measurement.metric) && s.label == label);
+        let known =
+            self.series.iter_mut().find(|s| std::ptr::eq(s.metric, measurement.metric) && s.label == label);
         if let Some(series) = known {
             series.total.add(measurement.value);
             series.changed = true;

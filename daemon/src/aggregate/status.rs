@@ -203,7 +203,10 @@ pub fn judge(status: &Status) -> Vec<Finding> {
     }
     let p = &status.processes;
     let grade = if p.unattributed > 0 || p.evicted > 0 { Grade::Degraded } else { Grade::Ok };
-    let said = format!("{} tracked, {} forgotten early, {} records unattributed", p.tracked, p.evicted, p.unattributed);
+    let said = format!(
+        "{} tracked, {} forgotten early, {} records unattributed",
+        p.tracked, p.evicted, p.unattributed
+    );
     findings.push(finding(grade, "processes", said));
     let s = &status.series;
     let grade = if s.folded > 0 { Grade::Degraded } else { Grade::Ok };

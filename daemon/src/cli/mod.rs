@@ -1,6 +1,6 @@
 //! The command line: which commands and flags there are, and the commands that need no daemon.
 //!
-//! Owns the words and the help. What `run` and `status` do is wired elsewhere.
+//! Owns the words and the help. What `run` does is wired in the app.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Output, Overrides, parse_interval};
 
 pub mod check_config;
+pub mod status;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -40,7 +41,7 @@ pub enum Command {
 }
 
 /// Which configuration.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ConfigArgs {
     /// Configuration file [default: /etc/netsonde/netsonde.toml, if it exists]
     #[arg(long, value_name = "FILE")]

@@ -7,5 +7,5 @@ mod procfs;
 mod users;
 
 pub use clock::Clock;
-pub use processes::{Process, ProcessTable, TableStatistics};
+pub use processes::{Process, ProcessTable};
 pub use users::Users;

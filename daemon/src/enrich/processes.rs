@@ -22,8 +22,6 @@ pub struct Process {
     pub deleted: bool,
     /// Its `comm`.
     pub command: Arc<str>,
-    /// It belongs to the kernel.
-    pub kernel_thread: bool,
     /// Who forked it, as that was then.
     pub parent: Option<Arc<Process>>,
 }
@@ -32,7 +30,7 @@ pub struct Process {
 const GENERATIONS: usize = 64;
 
 impl Process {
-    /// Last part of the path; the command in brackets for a kernel thread, as ps(1) has it.
+    /// Last part of the path; the command of a process without one, which a kernel thread is.
     #[must_use]
     pub fn name(&self) -> &str {
         match self.path.rsplit('/').next() {
@@ -82,7 +80,13 @@ impl ProcessTable {
     /// An empty table for at most `limit` processes, which keeps an ended one for `keep_ended_ns`.
     #[must_use]
     pub fn new(limit: usize, keep_ended_ns: u64) -> Self {
-        Self { entries: HashMap::new(), limit, keep_ended_ns, walk: 0, statistics: TableStatistics::default() }
+        Self {
+            entries: HashMap::new(),
+            limit,
+            keep_ended_ns,
+            walk: 0,
+            statistics: TableStatistics::default(),
+        }
     }
 
     /// Changes the limits from the next walk on.
@@ -197,7 +201,6 @@ impl ProcessTable {
         let binary = found.binary.unwrap_or_default();
         let process = Process {
             id,
-            kernel_thread: binary.path.is_empty(),
             path: binary.path.into(),
             deleted: binary.deleted,
             command: found.command.into(),
@@ -230,7 +233,9 @@ impl ProcessTable {
         let mut order: Vec<(bool, bool, u64, ProcessId)> = self
             .entries
             .iter()
-            .map(|(id, e)| (e.ended_ns.is_none(), parents.contains(id), e.ended_ns.unwrap_or(id.start_ns), *id))
+            .map(|(id, e)| {
+                (e.ended_ns.is_none(), parents.contains(id), e.ended_ns.unwrap_or(id.start_ns), *id)
+            })
             .collect();
         order.sort_unstable();
         for (.., id) in order.into_iter().take(surplus) {
@@ -241,14 +246,7 @@ impl ProcessTable {
 }
 
 fn node(event: &ProcessEvent, path: Arc<str>, deleted: bool, parent: Option<Arc<Process>>) -> Process {
-    Process {
-        id: event.process,
-        path,
-        deleted,
-        command: event.command.as_str().into(),
-        kernel_thread: event.kernel_thread,
-        parent,
-    }
+    Process { id: event.process, path, deleted, command: event.command.as_str().into(), parent }
 }
 
 /// The path from the event, or from `/proc` when it was too long for the event.
@@ -303,7 +301,10 @@ mod tests {
         // The shell becomes something else and ends; its child is re-parented.
         table.apply(&event(exec("/bin/other"), 2, 1, "other"));
         table.apply(&event(ProcessEventKind::Exit, 2, 1, "other"));
-        table.take_walk(&[event(ProcessEventKind::Seen, 1, 0, "init"), event(ProcessEventKind::Seen, 3, 1, "curl")], 9_000);
+        table.take_walk(
+            &[event(ProcessEventKind::Seen, 1, 0, "init"), event(ProcessEventKind::Seen, 3, 1, "curl")],
+            9_000,
+        );
         assert!(!table.entries.contains_key(&id(2)), "it was let go");
         let curl = table.resolve(id(3)).expect("known");
         assert_eq!(&*curl.path, "/usr/bin/curl");
@@ -338,8 +339,17 @@ mod tests {
         }
         table.apply(&event(ProcessEventKind::Exit, 5, 0, "x"));
         table.apply(&event(exec("/bin/x"), 9, 0, "x"));
-        table.take_walk(&(1..=9).filter(|n| *n != 5).map(|n| event(ProcessEventKind::Seen, n, 0, "x")).collect::<Vec<_>>(), 2_000);
-        assert_eq!(table.statistics(), TableStatistics { tracked: 8, evicted: 1, ..TableStatistics::default() });
+        table.take_walk(
+            &(1..=9)
+                .filter(|n| *n != 5)
+                .map(|n| event(ProcessEventKind::Seen, n, 0, "x"))
+                .collect::<Vec<_>>(),
+            2_000,
+        );
+        assert_eq!(
+            table.statistics(),
+            TableStatistics { tracked: 8, evicted: 1, ..TableStatistics::default() }
+        );
         assert!(!table.entries.contains_key(&id(5)));
     }
 

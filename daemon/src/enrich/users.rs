@@ -45,7 +45,9 @@ fn parse(passwd: &str) -> HashMap<u32, Arc<str>> {
     let mut names = HashMap::new();
     for line in passwd.lines() {
         let mut fields = line.split(':');
-        let (Some(name), Some(_), Some(uid)) = (fields.next(), fields.next(), fields.next()) else { continue };
+        let (Some(name), Some(_), Some(uid)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
         if let Ok(uid) = uid.parse() {
             // Of several names for one number the first counts, as getpwuid(3) has it.
             names.entry(uid).or_insert_with(|| name.into());
@@ -60,7 +62,8 @@ mod tests {
 
     #[test]
     fn the_first_name_of_a_number_counts() {
-        let names = parse("root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\n#x\nbad:x:no:0\nwww:x:33:33::/:/\n");
+        let names =
+            parse("root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\n#x\nbad:x:no:0\nwww:x:33:33::/:/\n");
         assert_eq!(&*names[&0], "root");
         assert_eq!(&*names[&33], "www");
         assert_eq!(names.len(), 2);

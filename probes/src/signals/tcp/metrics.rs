@@ -1,8 +1,6 @@
 //! TCP's metrics.
 
-use super::attributes::{
-    ADDRESS_CLASS, CONNECTION_EVENT, ERROR_TYPE, IO_DIRECTION, RETRANSMIT_KIND,
-};
+use super::attributes::{ADDRESS_CLASS, CONNECTION_EVENT, ERROR_TYPE, IO_DIRECTION, RETRANSMIT_KIND};
 use crate::descriptor::{Attribute, HistogramLayout, Metric, MetricKind, Stability};
 use crate::records::raw::histogram_layout as layout;
 
@@ -104,13 +102,8 @@ pub static RESETS: Metric = of_flow(
     &[&IO_DIRECTION],
 );
 /// `netsonde.listeners`
-pub static LISTENERS: Metric = of_flow(
-    "netsonde.listeners",
-    MetricKind::Gauge,
-    "{socket}",
-    "Listening sockets",
-    &[&ADDRESS_CLASS],
-);
+pub static LISTENERS: Metric =
+    of_flow("netsonde.listeners", MetricKind::Gauge, "{socket}", "Listening sockets", &[&ADDRESS_CLASS]);
 
 /// All of them.
 pub const ALL: &[&Metric] = &[

@@ -402,8 +402,9 @@ static __always_inline void connect_failed(const struct sock *sk, struct tcp_soc
 
 	st->failure =
 		failure_of(sk->sk_err, false, (sk->sk_shutdown & SHUTDOWN_MASK) == SHUTDOWN_MASK);
-	if (!st->local_port)
-		st->local_port = sk->__sk_common.skc_num;
+	/* inet_num has been given back by now (inet_put_port()), its copy in network order has not.
+	 */
+	st->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
 	flow_key_of(&key, &sk->__sk_common, st);
 	flow = flow_entry(&key);
 	if (flow) {

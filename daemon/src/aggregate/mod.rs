@@ -1,0 +1,14 @@
+//! The middle of the house: joins what the kernel told with who it was about, and sums it into series. One
+//! task owns all of it and takes in whole batches; nothing here is locked.
+
+mod identity;
+mod logs;
+mod own;
+mod series;
+mod status;
+mod task;
+
+pub use logs::OF_EVERY_EVENT as EVENT_ATTRIBUTES;
+pub use own::ALL as OWN_METRICS;
+pub use status::{Finding, Grade, Status, judge};
+pub use task::{Aggregation, Command, End};

@@ -1,0 +1,368 @@
+//! The task that owns the process table and the series.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use netsonde_probes::Records;
+use netsonde_probes::records::{Listener, Owner, Role};
+use netsonde_probes::signals::tcp::{self, MeasuredValue, Measurement, attributes, metrics};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::identity::NamedFlow;
+use super::series::Store;
+use super::status::{
+    DestinationStatus, LaneStatus, Loss, ProcessStatus, ProgramStatus, SeriesStatus, SignalStatus, Status,
+    SweepStatus,
+};
+use super::{logs, own};
+use crate::collect::{Collected, SweepReport};
+use crate::config::Config;
+use crate::enrich::{Clock, Process, ProcessTable, Users};
+use crate::export::{DestinationStatistics, Exporters, LossReason, Signal, SignalStatistics};
+use crate::telemetry::{LogRecord, MetricData, Telemetry};
+
+/// Log records are handed on after this long, or when so many have come together.
+const LOG_DELAY: Duration = Duration::from_millis(500);
+const LOG_BATCH: usize = 512;
+
+/// What can be asked of the running task.
+pub enum Command {
+    /// Take over a configuration, and send to these exporters from now on, if there are any; else the ones
+    /// there are go on, with their files opened anew.
+    Reconfigure(Box<Config>, Option<Exporters>),
+}
+
+/// Why the task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The collector has nothing more.
+    Drained,
+    /// Nobody reads any of the outputs any more.
+    Abandoned,
+}
+
+/// The state of the task.
+pub struct Aggregation {
+    config: Config,
+    processes: ProcessTable,
+    users: Users,
+    series: Store,
+    /// Rebuilt by each sweep.
+    listeners: Store,
+    exporters: Exporters,
+    pending_logs: Vec<LogRecord>,
+    unattributed: u64,
+    last_sweep_unix_ns: u64,
+    status: Status,
+    publish: watch::Sender<Status>,
+}
+
+/// Ended processes are kept for so many intervals: their last flows come with the next sweep.
+fn keep_ended(config: &Config) -> u64 {
+    u64::try_from((config.interval * 3).max(Duration::from_secs(30)).as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn process_limit(config: &Config) -> usize {
+    config.limits.processes.get() as usize
+}
+
+impl Aggregation {
+    /// A task that sends to `exporters` and publishes its status.
+    #[must_use]
+    pub fn new(config: Config, exporters: Exporters, publish: watch::Sender<Status>) -> Self {
+        let now = Clock::read().unix_ns();
+        let status = Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            started_unix_ns: now,
+            ..Status::default()
+        };
+        Self {
+            processes: ProcessTable::new(process_limit(&config), keep_ended(&config)),
+            users: Users::new("/etc/passwd"),
+            series: Store::new(config.metrics.clone(), now),
+            listeners: Store::new(config.metrics.clone(), now),
+            exporters,
+            pending_logs: Vec::new(),
+            unattributed: 0,
+            last_sweep_unix_ns: now,
+            status,
+            publish,
+            config,
+        }
+    }
+
+    /// Runs until the collector closes its channel, then flushes what is left until `grace` is over.
+    pub async fn run(
+        mut self,
+        mut collected: mpsc::Receiver<Collected>,
+        mut commands: mpsc::Receiver<Command>,
+        grace: Duration,
+    ) -> End {
+        let mut flush = interval(LOG_DELAY);
+        flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let end = loop {
+            tokio::select! {
+                batch = collected.recv() => match batch {
+                    Some(Collected::Records(records)) => self.take_records(&records),
+                    Some(Collected::Sweep(report)) => self.take_sweep(&report),
+                    None => break End::Drained,
+                },
+                Some(command) = commands.recv() => self.obey(command),
+                _ = flush.tick() => self.flush_logs(),
+                () = self.exporters.abandoned() => break End::Abandoned,
+            }
+        };
+        self.flush_logs();
+        let left = self.exporters.shutdown(Instant::now() + grace).await;
+        for destination in left {
+            for signal in [Signal::Metrics, Signal::Logs] {
+                let lost = destination.signal(signal).lost(LossReason::Shutdown);
+                if lost > 0 {
+                    let (name, signal) = (&destination.name, signal.name());
+                    tracing::warn!(
+                        destination = name,
+                        signal,
+                        lost,
+                        "not everything could be delivered before the end"
+                    );
+                }
+            }
+        }
+        end
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Reconfigure(config, exporters) => {
+                self.flush_logs();
+                let now = Clock::read().unix_ns();
+                self.processes.set_limits(process_limit(&config), keep_ended(&config));
+                self.series.reconfigure(config.metrics.clone(), now);
+                match exporters {
+                    None => self.exporters.reopen_files(),
+                    Some(new) => {
+                        let old = std::mem::replace(&mut self.exporters, new);
+                        // They deliver what they were given while the new ones already work.
+                        tokio::spawn(old.shutdown(Instant::now() + Duration::from_secs(30)));
+                    }
+                }
+                self.config = *config;
+            }
+        }
+    }
+
+    fn take_records(&mut self, records: &Records) {
+        for event in &records.processes {
+            self.processes.apply(event);
+        }
+        let clock = Clock::read();
+        for event in &records.sockets {
+            let process = self.name(event.owner);
+            let user = self.users.name(event.owner.uid);
+            self.pending_logs.push(logs::record(event, process.as_deref(), &user, &clock));
+        }
+        if self.pending_logs.len() >= LOG_BATCH {
+            self.flush_logs();
+        }
+    }
+
+    fn name(&mut self, owner: Owner) -> Option<Arc<Process>> {
+        let process = self.processes.resolve(owner.process);
+        if process.is_none() && owner.process.is_known() {
+            self.unattributed += 1;
+        }
+        process
+    }
+
+    fn flush_logs(&mut self) {
+        if !self.pending_logs.is_empty() {
+            let records = std::mem::take(&mut self.pending_logs);
+            self.exporters.send(&Telemetry::Logs(Arc::new(records)));
+        }
+    }
+
+    fn take_sweep(&mut self, report: &SweepReport) {
+        let clock = Clock::read();
+        let now = clock.unix_ns();
+        self.users.refresh();
+        let mut data = Vec::new();
+        match &report.sweep {
+            Ok(sweep) => {
+                self.processes.take_walk(&sweep.processes, clock.boot_ns());
+                let since = self.last_sweep_unix_ns;
+                for (flow, counts) in &sweep.flows {
+                    let mut measured = Vec::new();
+                    tcp::measure(counts, |m| measured.push(m));
+                    if measured.is_empty() {
+                        continue;
+                    }
+                    let named = (!flow.overflow).then(|| {
+                        let known = flow.owner.process.is_known();
+                        let process = self.name(flow.owner);
+                        NamedFlow::new(flow, process, known.then(|| self.users.name(flow.owner.uid)))
+                    });
+                    self.series.add(named.as_ref(), measured.into_iter(), since, now);
+                }
+                data.extend(self.series.collect(now));
+                data.extend(self.count_listeners(&sweep.listeners, now));
+                self.last_sweep_unix_ns = now;
+            }
+            Err(error) => {
+                tracing::error!(error, "a sweep failed: what it would have brought comes with the next one");
+                self.status.sweep.failed += 1;
+            }
+        }
+        self.note(report, now);
+        data.extend(own::metrics(&self.status, now));
+        // Events that came before the sweep are told before its sums.
+        self.flush_logs();
+        self.exporters.send(&Telemetry::Metrics(Arc::new(data)));
+        self.publish.send_replace(self.status.clone());
+    }
+
+    /// A gauge: made anew by each sweep, so that a listener that is gone leaves nothing behind.
+    fn count_listeners(&mut self, found: &[Listener], now: u64) -> Vec<MetricData> {
+        self.listeners = Store::new(self.config.metrics.clone(), now);
+        for listener in found {
+            let process = self.name(listener.owner);
+            let user = listener.owner.process.is_known().then(|| self.users.name(listener.owner.uid));
+            let flow = NamedFlow {
+                process,
+                user,
+                role: Role::Server,
+                server: (listener.address, listener.port),
+                client: None,
+                network_namespace: listener.network_namespace,
+            };
+            let one = Measurement {
+                metric: &metrics::LISTENERS,
+                label: Some((&attributes::ADDRESS_CLASS, address_class(listener.address))),
+                value: MeasuredValue::Sum(1),
+            };
+            self.listeners.add(Some(&flow), [one].into_iter(), now, now);
+        }
+        self.listeners.collect(now)
+    }
+
+    fn note(&mut self, report: &SweepReport, now: u64) {
+        let status = &mut self.status;
+        status.read_unix_ns = now;
+        status.signals = report
+            .signals
+            .iter()
+            .map(|s| SignalStatus {
+                name: s.name,
+                state: s.state.word(),
+                reason: s.state.reason().map(ToOwned::to_owned),
+            })
+            .collect();
+        status.losses = report.losses.iter().map(|&(reason, count)| Loss { reason, count }).collect();
+        status.programs = report
+            .programs
+            .iter()
+            .map(|p| ProgramStatus {
+                name: p.name.clone(),
+                run_time_ns: p.run_time_ns,
+                runs: p.run_count,
+                skipped: p.recursion_misses,
+            })
+            .collect();
+        status.sweep.count += 1;
+        if let Ok(sweep) = &report.sweep {
+            let totals = &sweep.totals;
+            status.sweep = SweepStatus {
+                seconds: report.took.as_secs_f64(),
+                sockets: totals.sockets,
+                connections: totals.connections,
+                listeners: sweep.listeners.len() as u64,
+                unowned: totals.unowned,
+                namespaces: totals.namespaces,
+                namespaces_missed: totals.namespaces_missed,
+                // The overflow entry is always there, and is no flow.
+                flows: sweep.flows.len().saturating_sub(1) as u64,
+                flow_limit: report.flow_capacity.into(),
+                ..status.sweep
+            };
+        }
+        let table = self.processes.statistics();
+        status.processes = ProcessStatus {
+            tracked: table.tracked,
+            evicted: table.evicted,
+            repaired: table.repaired,
+            unattributed: self.unattributed,
+        };
+        let store = self.series.statistics();
+        status.series = SeriesStatus {
+            held: store.series,
+            limit: self.config.metrics.series_limit.get().into(),
+            folded: store.folded,
+            expired: store.expired,
+        };
+        status.destinations = self.exporters.statistics().iter().map(destination_status).collect();
+    }
+}
+
+fn destination_status(of: &DestinationStatistics) -> DestinationStatus {
+    let unix_ns = |t: std::time::SystemTime| {
+        let since = t.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    };
+    DestinationStatus {
+        name: of.name.clone(),
+        signals: vec![lane_status(Signal::Metrics, &of.metrics), lane_status(Signal::Logs, &of.logs)],
+        last_error: of.last_error.clone(),
+        last_success_unix_ns: of.last_success.map(unix_ns),
+    }
+}
+
+fn lane_status(signal: Signal, of: &SignalStatistics) -> LaneStatus {
+    let mut outcomes = vec![("delivered", of.delivered), ("rejected", of.rejected)];
+    outcomes.extend(LossReason::ALL.iter().map(|&reason| (reason.name(), of.lost(reason))));
+    LaneStatus { signal: signal.name(), outcomes, queue_bytes: of.queue_bytes }
+}
+
+/// How far a listening address reaches. Shared and unique local addresses count as private
+/// (RFC 1918, RFC 6598, RFC 4193), link-local ones as well (RFC 3927, RFC 4291).
+fn address_class(address: IpAddr) -> &'static str {
+    let private = match address {
+        IpAddr::V4(v4) => {
+            let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            v4.is_private() || v4.is_link_local() || shared
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    };
+    match address {
+        _ if address.is_unspecified() => "any",
+        _ if address.is_loopback() => "loopback",
+        _ if private => "private",
+        _ => "public",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_their_class() {
+        for (address, class) in [
+            ("0.0.0.0", "any"),
+            ("::", "any"),
+            ("127.0.0.53", "loopback"),
+            ("::1", "loopback"),
+            ("192.168.1.1", "private"),
+            ("100.64.0.1", "private"),
+            ("169.254.1.1", "private"),
+            ("fd00::1", "private"),
+            ("fe80::1", "private"),
+            ("100.128.0.1", "public"),
+            ("8.8.8.8", "public"),
+            ("2001:db8::1", "public"),
+        ] {
+            assert_eq!(address_class(address.parse().expect("an address")), class, "{address}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The local API: HTTP on a Unix socket that the owner and the group of its file may use. Serves the
+//! daemon's status; it changes nothing.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixListener;
+use tokio::sync::{oneshot, watch};
+
+use crate::aggregate::{Finding, Grade, Status, judge};
+
+/// The body of `/api/v1/status`, as [`crate::cli::status`] reads it back.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StatusAnswer {
+    /// The gravest of the findings.
+    pub grade: Grade,
+    /// A line a subject.
+    pub findings: Vec<Finding>,
+    /// Everything that is known.
+    pub status: serde_json::Value,
+}
+
+/// A running API.
+pub struct Api {
+    path: PathBuf,
+    stop: oneshot::Sender<()>,
+}
+
+impl Api {
+    /// Listens on a Unix socket at `path`, mode 0660.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be made, or another daemon answers on it.
+    pub async fn start(path: &Path, status: watch::Receiver<Status>) -> anyhow::Result<Self> {
+        let listener = bind(path).await.with_context(|| format!("cannot listen on {}", path.display()))?;
+        let router = Router::new()
+            .route("/healthz", get(healthz))
+            .route("/api/v1/status", get(answer))
+            .with_state(status);
+        let (stop, stopped) = oneshot::channel();
+        tokio::spawn(async move {
+            let until = async {
+                // An error means that the sender is gone, which is a stop as well.
+                let _ = stopped.await;
+            };
+            if let Err(e) = axum::serve(listener, router).with_graceful_shutdown(until).await {
+                tracing::error!(error = %e, "the local API ended");
+            }
+        });
+        Ok(Self { path: path.to_owned(), stop })
+    }
+
+    /// Stops answering and removes the socket.
+    pub fn stop(self) {
+        // The server may have ended by itself.
+        let _ = self.stop.send(());
+        if let Err(e) = std::fs::remove_file(&self.path)
+            && e.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!(error = %e, path = %self.path.display(), "cannot remove the socket of the local API");
+        }
+    }
+}
+
+async fn bind(path: &Path) -> anyhow::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    if path.exists() {
+        // Left behind by a daemon that was killed, unless somebody answers.
+        if tokio::net::UnixStream::connect(path).await.is_ok() {
+            anyhow::bail!("another netsonde is running there");
+        }
+        std::fs::remove_file(path).context("cannot remove the stale socket")?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+        .context("cannot set the socket's mode")?;
+    Ok(listener)
+}
+
+async fn healthz(State(status): State<watch::Receiver<Status>>) -> (StatusCode, &'static str) {
+    if status.borrow().sweep.count > 0 {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "no sweep yet\n")
+    }
+}
+
+async fn answer(State(status): State<watch::Receiver<Status>>) -> Result<Json<StatusAnswer>, StatusCode> {
+    let status = status.borrow().clone();
+    let findings = judge(&status);
+    let grade = findings.iter().map(|f| f.grade).max().unwrap_or(Grade::Ok);
+    let status = serde_json::to_value(status).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(Json(StatusAnswer { grade, findings, status }))
+}

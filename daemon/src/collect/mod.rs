@@ -1,0 +1,206 @@
+//! The thread that owns the BPF objects: reads the rings, sweeps once an interval and hands everything on in
+//! batches. It decides nothing about what it reads.
+//!
+//! When the aggregation falls behind, the thread waits for it: the kernel goes on summing meanwhile, so
+//! metrics lose nothing, and what a ring cannot hold is counted there.
+
+use std::sync::mpsc as control;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use netsonde_probes::facts::{ProgramRuntime, program_runtimes};
+use netsonde_probes::{Options, Probes, Records, Settings, SignalStatus, Sweep};
+use tokio::sync::{mpsc, oneshot};
+
+/// How often the rings are read when nothing wakes the reader.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Batches that may wait for the aggregation.
+const QUEUE: usize = 16;
+
+/// What the thread hands on.
+#[derive(Debug)]
+pub enum Collected {
+    /// What the rings held.
+    Records(Records),
+    /// A sweep, with the state of the kernel side after it.
+    Sweep(Box<SweepReport>),
+}
+
+/// A sweep and what belongs to it.
+#[derive(Debug)]
+pub struct SweepReport {
+    /// What it brought; the error when it failed.
+    pub sweep: Result<Sweep, String>,
+    /// How long it took.
+    pub took: Duration,
+    /// Losses since the start, by reason.
+    pub losses: Vec<(&'static str, u64)>,
+    /// State of every signal.
+    pub signals: Vec<SignalStatus>,
+    /// Run times of the programs.
+    pub programs: Vec<ProgramRuntime>,
+    /// Flows that one interval can hold.
+    pub flow_capacity: u32,
+}
+
+enum Order {
+    Interval(Duration),
+    Settings(Settings),
+    Stop,
+}
+
+/// The running thread.
+pub struct Collector {
+    orders: control::Sender<Order>,
+    thread: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Collector {
+    /// Starts the thread and waits until the probes are loaded.
+    ///
+    /// # Errors
+    ///
+    /// When the probes cannot be loaded; the cause is a [`netsonde_probes::ProbeError`].
+    pub async fn start(
+        options: Options,
+        interval: Duration,
+    ) -> anyhow::Result<(Self, Vec<SignalStatus>, mpsc::Receiver<Collected>)> {
+        let (orders, inbox) = control::channel();
+        let (to, collected) = mpsc::channel(QUEUE);
+        let (loaded, ready) = oneshot::channel();
+        // A thread of its own: it blocks, and it moves between network namespaces.
+        let thread = std::thread::Builder::new()
+            .name("collect".to_owned())
+            .spawn(move || match Probes::load(&options) {
+                Ok(mut probes) => {
+                    // The receiver waits for it.
+                    let _ = loaded.send(Ok(probes.signals()));
+                    run(&mut probes, interval, &inbox, &to)
+                }
+                Err(e) => {
+                    let _ = loaded.send(Err(e));
+                    Ok(())
+                }
+            })
+            .context("cannot start the collecting thread")?;
+        let signals =
+            ready.await.map_err(|_| anyhow!("the collecting thread died while it loaded the probes"))??;
+        Ok((Self { orders, thread }, signals, collected))
+    }
+
+    /// Changes the interval and the settings from now on.
+    pub fn reconfigure(&self, interval: Duration, settings: Settings) {
+        // A thread that is gone has said why; stop() passes that on.
+        let _ = self.orders.send(Order::Interval(interval));
+        let _ = self.orders.send(Order::Settings(settings));
+    }
+
+    /// Asks for a last reading of rings and sockets, after which the channel closes.
+    pub fn stop(&self) {
+        let _ = self.orders.send(Order::Stop);
+    }
+
+    /// Waits for the end of the thread.
+    ///
+    /// # Errors
+    ///
+    /// What ended it, if it was not asked to.
+    pub fn join(self) -> anyhow::Result<()> {
+        drop(self.orders);
+        self.thread.join().map_err(|_| anyhow!("the collecting thread panicked"))?
+    }
+}
+
+fn run(
+    probes: &mut Probes,
+    mut interval: Duration,
+    inbox: &control::Receiver<Order>,
+    to: &mpsc::Sender<Collected>,
+) -> anyhow::Result<()> {
+    // At once: the sockets that are there get their baseline and their owners.
+    let mut next_sweep = Instant::now();
+    loop {
+        let mut stop = false;
+        loop {
+            match inbox.try_recv() {
+                Ok(Order::Interval(wanted)) => {
+                    next_sweep = next_sweep.min(Instant::now() + wanted);
+                    interval = wanted;
+                }
+                Ok(Order::Settings(settings)) => {
+                    probes.set(&settings).context("cannot change the probes' settings")?;
+                }
+                Ok(Order::Stop) | Err(control::TryRecvError::Disconnected) => {
+                    stop = true;
+                    break;
+                }
+                Err(control::TryRecvError::Empty) => break,
+            }
+        }
+        let wait = if stop {
+            Duration::ZERO
+        } else {
+            next_sweep.saturating_duration_since(Instant::now()).min(POLL)
+        };
+        let records = probes.poll(wait).context("cannot read the rings")?;
+        if !records.is_empty() && to.blocking_send(Collected::Records(records)).is_err() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        if !stop && now < next_sweep {
+            continue;
+        }
+        let report = report(probes);
+        // Processes that the sweep's flows belong to were told of before them: hand those on first.
+        let records = probes.poll(Duration::ZERO).context("cannot read the rings")?;
+        if !records.is_empty() && to.blocking_send(Collected::Records(records)).is_err() {
+            return Ok(());
+        }
+        if to.blocking_send(Collected::Sweep(Box::new(report))).is_err() || stop {
+            return Ok(());
+        }
+        next_sweep = following(next_sweep, interval, Instant::now());
+    }
+}
+
+/// The next time on the grid of intervals: a late sweep does not move those after it, and those that were
+/// missed altogether are not made up for.
+fn following(due: Instant, interval: Duration, now: Instant) -> Instant {
+    let next = due + interval;
+    if next > now { next } else { now + interval }
+}
+
+fn report(probes: &mut Probes) -> SweepReport {
+    let began = Instant::now();
+    let sweep = probes.sweep().map_err(|e| format!("{:#}", anyhow::Error::from(e)));
+    let took = began.elapsed();
+    SweepReport {
+        sweep,
+        took,
+        losses: probes.losses().unwrap_or_else(|e| {
+            tracing::warn!(
+                error = format!("{:#}", anyhow::Error::from(e)),
+                "the kernel's loss counters are out of reach"
+            );
+            Vec::new()
+        }),
+        signals: probes.signals(),
+        programs: program_runtimes(probes.program_ids()),
+        flow_capacity: probes.flow_capacity(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sweeps_keep_to_their_grid_and_missed_ones_are_skipped() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        assert_eq!(following(start, second, start + second / 10), start + second);
+        assert_eq!(following(start, second, start + second * 5), start + second * 6);
+    }
+}

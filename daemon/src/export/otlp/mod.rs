@@ -1,0 +1,85 @@
+//! One OTLP collector as a destination: a lane for each signal, so that neither a flood of logs nor a
+//! refused path can hold up the metrics.
+//!
+//! Owns the life of a request from a batch to its settlement: cut, encoded, queued, sent, tried again.
+//! `encode` and `split` make requests, `queue` keeps them, `grpc` and `http` carry them, `outcome` decides.
+
+mod encode;
+mod grpc;
+mod http;
+mod lane;
+mod outcome;
+mod queue;
+mod split;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use encode::resource;
+pub use lane::{LaneHandle, start};
+pub use split::{MAX_REQUEST_BYTES, Message, Parts};
+
+use self::grpc::GrpcClient;
+use self::http::HttpClient;
+use self::outcome::Outcome;
+use super::statistics::Signal;
+use crate::config::export::{OtlpConfig, Protocol};
+
+const USER_AGENT: &str = concat!("netsonde/", env!("CARGO_PKG_VERSION"));
+
+/// What came of one attempt.
+#[derive(Debug)]
+struct Reply {
+    outcome: Outcome,
+    /// What the collector said, or why it could not be asked; empty if there is nothing to say.
+    detail: String,
+    /// Bytes of the body that left, as sent.
+    bytes: u64,
+}
+
+/// Either way to a collector.
+#[derive(Debug, Clone)]
+enum Transport {
+    Grpc(Box<GrpcClient>),
+    Http(HttpClient),
+}
+
+impl Transport {
+    fn new(config: &OtlpConfig, signal: Signal) -> anyhow::Result<Self> {
+        Ok(match config.protocol {
+            Protocol::Grpc => Self::Grpc(Box::new(GrpcClient::new(config, signal)?)),
+            Protocol::HttpProtobuf => Self::Http(HttpClient::new(config, signal)?),
+        })
+    }
+
+    async fn send(self, signal: Signal, body: Bytes) -> Reply {
+        match self {
+            Self::Grpc(client) => client.send(signal, body).await,
+            Self::Http(client) => client.send(signal, body).await,
+        }
+    }
+
+    /// After a failure: leaves the connection if it could be what failed.
+    fn recover(&mut self) {
+        match self {
+            Self::Grpc(client) => client.reconnect(),
+            // A timed out exchange takes its HTTP/1.1 connection with it.
+            Self::Http(_) => {}
+        }
+    }
+}
+
+/// Makes ring the process' TLS implementation. Whoever was first has chosen the same one: no other is built
+/// into netsonde.
+fn install_crypto_provider() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        let provider: Result<(), Arc<_>> = rustls::crypto::ring::default_provider().install_default();
+        if provider.is_err() {
+            tracing::debug!("another task has installed the TLS provider meanwhile");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+//! One batch of telemetry as a series of requests, each small enough for any collector.
+//!
+//! gRPC servers refuse messages over 4 MiB unless told otherwise, and count before compression; so do we.
+//! Nothing is dropped to make a batch fit: a single item over the limit travels alone, and whether the
+//! collector takes it is for the collector to say (a refusal is counted as one). Points that contradict
+//! their own metric cannot be expressed; they are counted and left out.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message as _;
+use prost::encoding::encoded_len_varint;
+
+use netsonde_probes::descriptor::MetricKind;
+
+use super::encode;
+use crate::telemetry::{LogRecord, MetricData, Telemetry};
+
+/// Bytes of one encoded request: 4 MiB, less a margin for what a proxy may add.
+pub const MAX_REQUEST_BYTES: usize = (4 << 20) - (16 << 10);
+
+/// What the length prefixes of the enclosing messages can grow by once they are filled: at most four bytes
+/// each, and there are no more than four of them.
+const NESTING_BYTES: usize = 16;
+
+/// A request of either signal.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Message {
+    /// For the metrics service.
+    Metrics(ExportMetricsServiceRequest),
+    /// For the logs service.
+    Logs(ExportLogsServiceRequest),
+}
+
+/// One request and how many points or records it holds; never none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// The request.
+    pub message: Message,
+    /// Points or records in it.
+    pub items: u64,
+}
+
+impl Part {
+    /// The request as it goes on the wire, uncompressed.
+    pub fn encode(&self) -> Bytes {
+        match &self.message {
+            Message::Metrics(request) => request.encode_to_vec().into(),
+            Message::Logs(request) => request.encode_to_vec().into(),
+        }
+    }
+}
+
+/// Cuts one batch, in order and on demand: each item is converted when its part is asked for, and measured
+/// once.
+#[derive(Debug)]
+pub struct Parts {
+    telemetry: Telemetry,
+    resource: Arc<Resource>,
+    limit: usize,
+    /// Bytes of a request that holds nothing.
+    base: usize,
+    /// The next metric, or the next record.
+    index: usize,
+    /// The next point of that metric.
+    point: usize,
+    invalid: u64,
+}
+
+impl Parts {
+    /// Starts to cut. `limit` is in encoded bytes a request, normally [`MAX_REQUEST_BYTES`].
+    pub fn new(telemetry: Telemetry, resource: Arc<Resource>, limit: usize) -> Self {
+        let empty = match &telemetry {
+            Telemetry::Metrics(_) => {
+                encode::metrics_request(Resource::clone(&resource), Vec::new()).encoded_len()
+            }
+            Telemetry::Logs(_) => encode::logs_request(Resource::clone(&resource), Vec::new()).encoded_len(),
+        };
+        let base = empty + NESTING_BYTES;
+        Self { telemetry, resource, limit, base, index: 0, point: 0, invalid: 0 }
+    }
+
+    /// How many items were left out since the last call, because they contradict their own description.
+    pub fn take_invalid(&mut self) -> u64 {
+        std::mem::take(&mut self.invalid)
+    }
+
+    fn next_metrics(&mut self, all: &[MetricData]) -> Option<Part> {
+        let mut size = self.base;
+        let mut items = 0;
+        let mut metrics = Vec::new();
+        while let Some(data) = all.get(self.index) {
+            let bounds = match data.metric.kind {
+                MetricKind::Histogram(layout) => layout.bounds_seconds(),
+                MetricKind::Counter | MetricKind::UpDownCounter | MetricKind::Gauge => Vec::new(),
+            };
+            let mut metric = encode::metric(data);
+            let mut head = field_len(metric.encoded_len()) + NESTING_BYTES;
+            let mut empty = true;
+            let mut full = false;
+            while let Some(point) = data.points.get(self.point) {
+                let Some(point) = encode::point(data.metric.kind, &bounds, point) else {
+                    self.invalid += 1;
+                    self.point += 1;
+                    continue;
+                };
+                let needed = head + field_len(point.encoded_len());
+                full = items > 0 && size + needed > self.limit;
+                if full {
+                    break;
+                }
+                size += needed;
+                items += 1;
+                (head, empty) = (0, false);
+                point.append_to(&mut metric);
+                self.point += 1;
+            }
+            if !empty {
+                metrics.push(metric);
+            }
+            if full {
+                break;
+            }
+            (self.index, self.point) = (self.index + 1, 0);
+        }
+        let message = || Message::Metrics(encode::metrics_request(Resource::clone(&self.resource), metrics));
+        (items > 0).then(|| Part { message: message(), items })
+    }
+
+    fn next_logs(&mut self, all: &[LogRecord]) -> Option<Part> {
+        let mut size = self.base;
+        let mut records = Vec::new();
+        while let Some(record) = all.get(self.index) {
+            let record = encode::log_record(record);
+            size += field_len(record.encoded_len());
+            if size > self.limit && !records.is_empty() {
+                break;
+            }
+            records.push(record);
+            self.index += 1;
+        }
+        let items = records.len() as u64;
+        let message = || Message::Logs(encode::logs_request(Resource::clone(&self.resource), records));
+        (items > 0).then(|| Part { message: message(), items })
+    }
+}
+
+impl Iterator for Parts {
+    type Item = Part;
+
+    fn next(&mut self) -> Option<Part> {
+        match &self.telemetry {
+            Telemetry::Metrics(all) => {
+                let all = Arc::clone(all);
+                self.next_metrics(&all)
+            }
+            Telemetry::Logs(all) => {
+                let all = Arc::clone(all);
+                self.next_logs(&all)
+            }
+        }
+    }
+}
+
+/// Bytes of a message of `len` bytes as a field of another; all our field numbers fit one byte.
+fn field_len(len: usize) -> usize {
+    1 + encoded_len_varint(len as u64) + len
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::export::statistics::Signal;
+    use crate::export::testing::{self, ACTIVE, IO, RTT, SHARE, text};
+    use crate::telemetry::{Attribute, PointValue};
+
+    fn parts(telemetry: &Telemetry, limit: usize) -> (Vec<Part>, u64) {
+        let resource = Arc::new(encode::resource(&[("service.name".into(), text("netsonde"))]));
+        let mut parts = Parts::new(telemetry.clone(), resource, limit);
+        let all = parts.by_ref().collect();
+        (all, parts.take_invalid())
+    }
+
+    fn metrics_of(part: &Part) -> Vec<(String, String)> {
+        use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+        let Message::Metrics(request) = &part.message else { panic!("not metrics") };
+        let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+        let mut flat = Vec::new();
+        for metric in metrics {
+            let shown: Vec<String> = match metric.data.as_ref().unwrap() {
+                Data::Sum(sum) => sum.data_points.iter().map(|point| format!("{point:?}")).collect(),
+                Data::Gauge(gauge) => gauge.data_points.iter().map(|point| format!("{point:?}")).collect(),
+                Data::Histogram(data) => data.data_points.iter().map(|point| format!("{point:?}")).collect(),
+                other => panic!("unexpected {other:?}"),
+            };
+            assert!(!shown.is_empty(), "a metric without points");
+            flat.extend(shown.into_iter().map(|point| (metric.name.clone(), point)));
+        }
+        flat
+    }
+
+    fn assert_sizes(parts: &[Part], limit: usize) {
+        for part in parts {
+            let len = part.encode().len();
+            assert!(len <= limit || part.items == 1, "{len} bytes of {} items over {limit}", part.items);
+        }
+    }
+
+    fn attributes() -> impl Strategy<Value = Vec<Attribute>> {
+        prop::collection::vec("[a-z]{0,200}".prop_map(|value| ("key", text(&value))), 0..4)
+    }
+
+    fn metric() -> impl Strategy<Value = MetricData> {
+        let kind = prop_oneof![Just(&IO), Just(&ACTIVE), Just(&SHARE), Just(&RTT)];
+        (kind, prop::collection::vec((attributes(), any::<i32>()), 0..40)).prop_map(|(kind, points)| {
+            let mut data = testing::metric(kind, Vec::new());
+            for (attributes, value) in points {
+                let value = match kind.kind {
+                    MetricKind::Histogram(_) => PointValue::Histogram { sum: 1.0, counts: vec![1, 2, 3, 4] },
+                    _ => PointValue::Int(value.into()),
+                };
+                data.points.push(testing::point_with(attributes, value));
+            }
+            data
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn metric_parts_are_the_whole_and_fit(
+            metrics in prop::collection::vec(metric(), 0..8),
+            limit in 0_usize..6_000,
+        ) {
+            let telemetry = Telemetry::Metrics(Arc::new(metrics));
+            let (whole, _) = parts(&telemetry, usize::MAX);
+            prop_assert!(whole.len() <= 1);
+            let (cut, invalid) = parts(&telemetry, limit);
+            prop_assert_eq!(invalid, 0);
+            assert_sizes(&cut, limit);
+            let flat = |parts: &[Part]| parts.iter().flat_map(metrics_of).collect::<Vec<_>>();
+            prop_assert_eq!(flat(&whole), flat(&cut));
+            let items: u64 = cut.iter().map(|part| part.items).sum();
+            prop_assert_eq!(items, Signal::of(&telemetry).1);
+        }
+
+        #[test]
+        fn log_parts_are_the_whole_and_fit(
+            records in prop::collection::vec(attributes().prop_map(testing::record), 0..60),
+            limit in 0_usize..6_000,
+        ) {
+            let telemetry = Telemetry::Logs(Arc::new(records));
+            let (whole, _) = parts(&telemetry, usize::MAX);
+            let (cut, _) = parts(&telemetry, limit);
+            assert_sizes(&cut, limit);
+            let flat = |parts: &[Part]| {
+                let mut all = Vec::new();
+                for part in parts {
+                    let Message::Logs(request) = &part.message else { panic!("not logs") };
+                    all.extend(request.resource_logs[0].scope_logs[0].log_records.clone());
+                }
+                all
+            };
+            prop_assert_eq!(flat(&whole), flat(&cut));
+        }
+    }
+
+    #[test]
+    fn a_large_batch_fills_its_requests() {
+        let value = "x".repeat(300);
+        let points = (0..60_000)
+            .map(|i| testing::point_with(vec![("key", text(&value))], PointValue::Int(i)))
+            .collect();
+        let metrics = vec![MetricData { points, ..testing::metric(&IO, vec![]) }];
+        let (cut, _) = parts(&Telemetry::Metrics(Arc::new(metrics)), MAX_REQUEST_BYTES);
+        assert_sizes(&cut, MAX_REQUEST_BYTES);
+        for part in &cut[..cut.len() - 1] {
+            assert!(part.encode().len() > MAX_REQUEST_BYTES - 1024);
+        }
+    }
+
+    #[test]
+    fn invalid_points_are_counted_and_the_rest_goes() {
+        let bad = PointValue::Histogram { sum: 0.0, counts: vec![] };
+        let metrics = vec![
+            testing::metric(&IO, vec![bad.clone(), PointValue::Int(1)]),
+            testing::metric(&RTT, vec![bad]),
+        ];
+        let (cut, invalid) = parts(&Telemetry::Metrics(Arc::new(metrics)), MAX_REQUEST_BYTES);
+        assert_eq!((cut.len(), cut[0].items, invalid), (1, 1, 2));
+    }
+}

@@ -1,0 +1,315 @@
+//! What became of everything a destination was handed: the one ledger behind `netsonde.self.export.*` and
+//! `netsonde status`.
+//!
+//! Owns the counts and their balance (accepted = delivered + rejected + lost + pending). Naming them as
+//! metrics is the aggregator's matter, showing them the status page's.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use crate::telemetry::Telemetry;
+
+/// The kinds of telemetry a destination takes, counted apart: points and records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Counted in data points.
+    Metrics,
+    /// Counted in log records.
+    Logs,
+}
+
+impl Signal {
+    /// Every signal.
+    pub const ALL: [Self; 2] = [Self::Metrics, Self::Logs];
+
+    /// The name in metrics and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+        }
+    }
+
+    /// The signal of a batch and how many points or records it holds.
+    pub fn of(telemetry: &Telemetry) -> (Self, u64) {
+        match telemetry {
+            Telemetry::Metrics(metrics) => {
+                (Self::Metrics, metrics.iter().map(|metric| metric.points.len() as u64).sum())
+            }
+            Telemetry::Logs(records) => (Self::Logs, records.len() as u64),
+        }
+    }
+}
+
+/// Why points or records never reached a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LossReason {
+    /// The destination was too slow to take the batch over.
+    InboxFull,
+    /// The queue of encoded requests was full; the oldest went.
+    QueueFull,
+    /// The collector said no, in a way that forbids trying again.
+    Refused,
+    /// The daemon stopped before it could be sent.
+    Shutdown,
+    /// The file system had no room.
+    DiskFull,
+    /// Nobody reads the output any more.
+    BrokenPipe,
+    /// Any other failure to write.
+    WriteFailed,
+    /// It contradicts its own description: a bucket too many, a histogram on a counter, not a number.
+    Invalid,
+}
+
+impl LossReason {
+    /// Every reason, in the order of [`SignalStatistics::lost`].
+    pub const ALL: [Self; 8] = [
+        Self::InboxFull,
+        Self::QueueFull,
+        Self::Refused,
+        Self::Shutdown,
+        Self::DiskFull,
+        Self::BrokenPipe,
+        Self::WriteFailed,
+        Self::Invalid,
+    ];
+
+    /// The name in metrics and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InboxFull => "inbox_full",
+            Self::QueueFull => "queue_full",
+            Self::Refused => "refused",
+            Self::Shutdown => "shutdown",
+            Self::DiskFull => "disk_full",
+            Self::BrokenPipe => "broken_pipe",
+            Self::WriteFailed => "write_failed",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
+/// The ledger of one signal at one destination. Items are points or records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SignalStatistics {
+    /// Items handed to the destination.
+    pub accepted: u64,
+    /// Items the destination has.
+    pub delivered: u64,
+    /// Items the collector took over but threw away (OTLP partial success).
+    pub rejected: u64,
+    /// Items lost, by [`LossReason::ALL`].
+    pub lost: [u64; LossReason::ALL.len()],
+    /// Requests, lines or prints that succeeded.
+    pub requests_ok: u64,
+    /// Attempts that failed, each retry counted.
+    pub requests_failed: u64,
+    /// Bytes of bodies that left, compressed as sent, failed attempts included.
+    pub bytes_sent: u64,
+    /// Encoded bytes that wait to be sent.
+    pub queue_bytes: u64,
+}
+
+impl SignalStatistics {
+    /// Items lost for one reason.
+    pub fn lost(&self, reason: LossReason) -> u64 {
+        self.lost[reason as usize]
+    }
+
+    /// Items lost for any reason.
+    pub fn lost_total(&self) -> u64 {
+        self.lost.iter().sum()
+    }
+
+    /// Items whose fate is open.
+    pub fn pending(&self) -> u64 {
+        self.accepted.saturating_sub(self.delivered + self.rejected + self.lost_total())
+    }
+}
+
+/// The ledger of one destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationStatistics {
+    /// `otlp`, `file` or `console`; a number follows where a kind occurs twice.
+    pub name: String,
+    /// Since when the counts run; a reload starts them anew.
+    pub started: SystemTime,
+    /// Points.
+    pub metrics: SignalStatistics,
+    /// Records.
+    pub logs: SignalStatistics,
+    /// What the last failure said.
+    pub last_error: Option<String>,
+    /// When the destination last took something.
+    pub last_success: Option<SystemTime>,
+}
+
+impl DestinationStatistics {
+    /// The ledger of one signal.
+    pub fn signal(&self, signal: Signal) -> &SignalStatistics {
+        match signal {
+            Signal::Metrics => &self.metrics,
+            Signal::Logs => &self.logs,
+        }
+    }
+}
+
+/// The live ledger, shared by a destination's tasks.
+#[derive(Debug)]
+pub struct Ledger {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    statistics: DestinationStatistics,
+    /// Set when the destination was given up: what it still reports would be counted twice.
+    closed: bool,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new(name: String) -> Self {
+        let statistics = DestinationStatistics {
+            name,
+            started: SystemTime::now(),
+            metrics: SignalStatistics::default(),
+            logs: SignalStatistics::default(),
+            last_error: None,
+            last_success: None,
+        };
+        Self { inner: Mutex::new(Inner { statistics, closed: false }) }
+    }
+
+    /// Items handed over; each is settled later by exactly one of the calls below.
+    pub fn accept(&self, signal: Signal, items: u64) {
+        self.update(signal, |statistics| statistics.accepted += items);
+    }
+
+    /// One request was taken, of whose items `rejected` were thrown away there.
+    pub fn deliver(&self, signal: Signal, items: u64, rejected: u64) {
+        // A collector can claim to have rejected more than it was sent.
+        let rejected = rejected.min(items);
+        let mut inner = self.lock();
+        if inner.closed {
+            return;
+        }
+        inner.statistics.last_success = Some(SystemTime::now());
+        let statistics = inner.signal(signal);
+        statistics.requests_ok += 1;
+        statistics.delivered += items - rejected;
+        statistics.rejected += rejected;
+    }
+
+    /// Items that will never arrive.
+    pub fn lose(&self, signal: Signal, reason: LossReason, items: u64) {
+        self.update(signal, |statistics| statistics.lost[reason as usize] += items);
+    }
+
+    /// One attempt failed; whether its items are lost is counted apart.
+    pub fn fail(&self, signal: Signal, error: String) {
+        let mut inner = self.lock();
+        if !inner.closed {
+            inner.signal(signal).requests_failed += 1;
+            inner.statistics.last_error = Some(error);
+        }
+    }
+
+    /// What a collector said about items that it rejected.
+    pub fn note(&self, message: String) {
+        let mut inner = self.lock();
+        if !inner.closed {
+            inner.statistics.last_error = Some(message);
+        }
+    }
+
+    /// Bytes of a body left this host.
+    pub fn sent(&self, signal: Signal, bytes: u64) {
+        self.update(signal, |statistics| statistics.bytes_sent += bytes);
+    }
+
+    /// Encoded bytes that wait.
+    pub fn set_queue_bytes(&self, signal: Signal, bytes: u64) {
+        self.update(signal, |statistics| statistics.queue_bytes = bytes);
+    }
+
+    /// Ends the ledger: whatever is open is lost to the shutdown, later reports are ignored.
+    pub fn close(&self) -> DestinationStatistics {
+        let mut inner = self.lock();
+        if !inner.closed {
+            inner.closed = true;
+            for signal in Signal::ALL {
+                let statistics = inner.signal(signal);
+                statistics.lost[LossReason::Shutdown as usize] += statistics.pending();
+                statistics.queue_bytes = 0;
+            }
+        }
+        inner.statistics.clone()
+    }
+
+    /// The counts now.
+    pub fn snapshot(&self) -> DestinationStatistics {
+        self.lock().statistics.clone()
+    }
+
+    fn update(&self, signal: Signal, change: impl FnOnce(&mut SignalStatistics)) {
+        let mut inner = self.lock();
+        if !inner.closed {
+            change(inner.signal(signal));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing in here panics between two related writes, so a poisoned ledger is still a true one.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn signal(&mut self, signal: Signal) -> &mut SignalStatistics {
+        match signal {
+            Signal::Metrics => &mut self.statistics.metrics,
+            Signal::Logs => &mut self.statistics.logs,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_listed_in_the_order_of_their_counts() {
+        for (index, reason) in LossReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+        }
+    }
+
+    #[test]
+    fn the_books_balance_and_close_once() {
+        let ledger = Ledger::new("otlp".into());
+        ledger.accept(Signal::Metrics, 10);
+        ledger.deliver(Signal::Metrics, 4, 1);
+        ledger.lose(Signal::Metrics, LossReason::QueueFull, 2);
+        assert_eq!(ledger.snapshot().metrics.pending(), 4);
+
+        let closed = ledger.close();
+        assert_eq!(closed.metrics.delivered, 3);
+        assert_eq!(closed.metrics.rejected, 1);
+        assert_eq!(closed.metrics.lost(LossReason::Shutdown), 4);
+        assert_eq!(closed.metrics.pending(), 0);
+
+        ledger.deliver(Signal::Metrics, 4, 0);
+        assert_eq!(ledger.close(), closed);
+    }
+
+    #[test]
+    fn no_more_is_rejected_than_was_sent() {
+        let ledger = Ledger::new("otlp".into());
+        ledger.accept(Signal::Logs, 2);
+        ledger.deliver(Signal::Logs, 2, u64::MAX);
+        assert_eq!(ledger.snapshot().logs.rejected, 2);
+        assert_eq!(ledger.snapshot().logs.delivered, 0);
+    }
+}

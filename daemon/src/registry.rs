@@ -1,0 +1,59 @@
+//! Everything that netsonde publishes, in one list: what the signals declare and what the daemon adds. The
+//! configuration, the exporters and the reference page read names from here.
+
+use netsonde_probes::descriptor::{Attribute, Event, Metric};
+use netsonde_probes::{loss, signals};
+
+use crate::aggregate::{EVENT_ATTRIBUTES, OWN_METRICS};
+
+/// Every metric.
+#[must_use]
+pub fn metrics() -> Vec<&'static Metric> {
+    let of_signals = signals::REGISTRY.iter().flat_map(|s| s.metrics);
+    of_signals.chain(OWN_METRICS).copied().collect()
+}
+
+/// Names of the metrics whose attributes can be chosen.
+#[must_use]
+pub fn flow_metrics() -> Vec<&'static str> {
+    metrics().into_iter().filter(|m| m.of_flow).map(|m| m.name).collect()
+}
+
+/// Every log event.
+#[must_use]
+pub fn events() -> Vec<&'static Event> {
+    signals::REGISTRY.iter().flat_map(|s| s.events).copied().collect()
+}
+
+/// What every log event carries.
+#[must_use]
+pub fn event_attributes() -> &'static [&'static Attribute] {
+    EVENT_ATTRIBUTES
+}
+
+/// Every reason in `netsonde.loss.reason`, with its meaning.
+pub fn losses() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let kernel = loss::REASONS.iter().map(|(_, reason, meaning)| (*reason, *meaning));
+    kernel.chain([(loss::UNDECODABLE, "a record that these probes cannot have written")])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn metric_names_are_unique_and_well_formed() {
+        let mut seen = HashSet::new();
+        for metric in metrics() {
+            assert!(seen.insert(metric.name), "{} is declared twice", metric.name);
+            assert!(metric.name.starts_with("netsonde."), "{}", metric.name);
+            assert!(
+                metric.name.chars().all(|c| c.is_ascii_lowercase() || c == '.' || c == '_'),
+                "{}",
+                metric.name
+            );
+        }
+    }
+}
