@@ -16,7 +16,7 @@ def process(pid):
     with open(f"/proc/{pid}/stat") as file:
         fields = file.read().rsplit(")", 1)[1].split()
     try:
-        executable = os.readlink(f"/proc/{pid}/exe")
+        executable = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
     except OSError:  # a kernel thread, or a process that even root may not look into
         executable = ""
     return {"pid": pid, "executable": executable, "start_ticks": int(fields[19])}, int(fields[1])
