@@ -10,7 +10,7 @@ use anyhow::Context;
 use netsonde_probes::{Options, ProbeError, Settings, Sizes};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::MissedTickBehavior;
 
@@ -26,6 +26,9 @@ use crate::telemetry::AttributeValue;
 
 /// systemd and users wait for so long at most after SIGTERM; the rest of the 5 s is for the last sweep.
 const FLUSH_GRACE: Duration = Duration::from_millis(3500);
+
+/// The first sweep takes milliseconds; systemd's own patience (90 s) must not run out over it.
+const FIRST_SWEEP: Duration = Duration::from_secs(30);
 
 /// Everything that outlives a reload.
 struct App<'a> {
@@ -89,10 +92,17 @@ pub async fn run(args: &RunArgs, config: Config, environment: Environment<'_>) -
             None
         }
     };
+    let mut aggregating: Aggregating = Box::pin(aggregating);
+    // Ready is who knows all processes and has the baseline of every socket. When the aggregation ends before
+    // that, what follows finds out why.
+    let mut first_sweep = status.clone();
+    tokio::select! {
+        swept = first_sweep.wait_for(|s| s.sweep.count > 0) => drop(swept),
+        () = tokio::time::sleep(FIRST_SWEEP) => tracing::warn!("the first sweep is late"),
+    }
     tell_systemd(&[NotifyState::Ready, NotifyState::Status("observing")]);
 
     let mut app = App { args, environment, config, collector, commands, status };
-    let mut aggregating: Aggregating = Box::pin(aggregating);
     let ended = app.serve_until_stopped(&mut aggregating).await;
 
     tell_systemd(&[NotifyState::Stopping]);
@@ -150,10 +160,12 @@ impl App<'_> {
         for key in needs_restart(&self.config, &config) {
             tracing::warn!(key, "this change takes effect after a restart");
         }
-        self.collector.reconfigure(config.interval, settings(&config));
+        self.collector.reconfigure(config.interval, settings(&config)).await;
         self.config = config.clone();
-        let reconfigure = Command::Reconfigure(Box::new(config), exporters);
-        self.commands.send(reconfigure).await.context("the aggregation is gone")
+        let (done, in_force) = oneshot::channel();
+        let reconfigure = Command::Reconfigure(Box::new(config), exporters, done);
+        self.commands.send(reconfigure).await.context("the aggregation is gone")?;
+        in_force.await.context("the aggregation is gone")
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use netsonde_probes::Records;
 use netsonde_probes::records::{Listener, Owner, Role};
 use netsonde_probes::signals::tcp::{self, MeasuredValue, Measurement, attributes, metrics};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::identity::NamedFlow;
@@ -30,8 +30,8 @@ const LOG_BATCH: usize = 512;
 /// What can be asked of the running task.
 pub enum Command {
     /// Take over a configuration, and send to these exporters from now on, if there are any; else the ones
-    /// there are go on, with their files opened anew.
-    Reconfigure(Box<Config>, Option<Exporters>),
+    /// there are go on, with their files opened anew. Answered when all that is in force.
+    Reconfigure(Box<Config>, Option<Exporters>, oneshot::Sender<()>),
 }
 
 /// Why the task ended.
@@ -136,7 +136,7 @@ impl Aggregation {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Reconfigure(config, exporters) => {
+            Command::Reconfigure(config, exporters, done) => {
                 self.flush_logs();
                 let now = Clock::read().unix_ns();
                 self.processes.set_limits(process_limit(&config), keep_ended(&config));
@@ -150,6 +150,8 @@ impl Aggregation {
                     }
                 }
                 self.config = *config;
+                // Whoever asked may have gone.
+                let _ = done.send(());
             }
         }
     }

@@ -46,8 +46,8 @@ pub struct SweepReport {
 }
 
 enum Order {
-    Interval(Duration),
-    Settings(Settings),
+    /// Answered when it is in force.
+    Reconfigure(Duration, Settings, oneshot::Sender<()>),
     Stop,
 }
 
@@ -90,11 +90,12 @@ impl Collector {
         Ok((Self { orders, thread }, signals, collected))
     }
 
-    /// Changes the interval and the settings from now on.
-    pub fn reconfigure(&self, interval: Duration, settings: Settings) {
-        // A thread that is gone has said why; stop() passes that on.
-        let _ = self.orders.send(Order::Interval(interval));
-        let _ = self.orders.send(Order::Settings(settings));
+    /// Changes the interval and the settings, and returns when they are in force.
+    pub async fn reconfigure(&self, interval: Duration, settings: Settings) {
+        let (done, in_force) = oneshot::channel();
+        // A thread that is gone says why when it is joined.
+        let _ = self.orders.send(Order::Reconfigure(interval, settings, done));
+        let _ = in_force.await;
     }
 
     /// Asks for a last reading of rings and sockets, after which the channel closes.
@@ -121,16 +122,21 @@ fn run(
 ) -> anyhow::Result<()> {
     // At once: the sockets that are there get their baseline and their owners.
     let mut next_sweep = Instant::now();
+    // Its walk comes before any event, so that every fork that is told of finds its parent known.
+    if to.blocking_send(Collected::Sweep(Box::new(report(probes)))).is_err() {
+        return Ok(());
+    }
+    next_sweep = following(next_sweep, interval, Instant::now());
     loop {
         let mut stop = false;
         loop {
             match inbox.try_recv() {
-                Ok(Order::Interval(wanted)) => {
+                Ok(Order::Reconfigure(wanted, settings, done)) => {
                     next_sweep = next_sweep.min(Instant::now() + wanted);
                     interval = wanted;
-                }
-                Ok(Order::Settings(settings)) => {
                     probes.set(&settings).context("cannot change the probes' settings")?;
+                    // Whoever asked may have gone.
+                    let _ = done.send(());
                 }
                 Ok(Order::Stop) | Err(control::TryRecvError::Disconnected) => {
                     stop = true;

@@ -153,6 +153,9 @@ impl ProcessTable {
 
     fn learn(&mut self, event: &ProcessEvent, by_id: &HashMap<ProcessId, &ProcessEvent>, depth: usize) {
         let walk = self.walk;
+        if self.entries.get(&event.process).is_some_and(|e| e.process.parent.is_none()) {
+            self.find_parent(event, by_id, depth);
+        }
         if let Some(entry) = self.entries.get_mut(&event.process) {
             entry.walk = walk;
             // Neither an exec nor a change of its name by itself (prctl(2)) can have gone by unseen, but
@@ -177,6 +180,27 @@ impl ProcessTable {
         let binary = if event.kernel_thread { None } else { procfs::binary(event.process) };
         let binary = binary.unwrap_or_default();
         self.insert(node(event, binary.path.into(), binary.deleted, parent));
+    }
+
+    /// A fork that was told of before its parent was known.
+    fn find_parent(&mut self, event: &ProcessEvent, by_id: &HashMap<ProcessId, &ProcessEvent>, depth: usize) {
+        if depth >= GENERATIONS {
+            return;
+        }
+        let Some(parent) = by_id.get(&event.parent).filter(|p| p.process != event.process) else { return };
+        self.learn(parent, by_id, depth + 1);
+        let parent = self.entries.get(&event.parent).map(|e| Arc::clone(&e.process));
+        if let (Some(entry), Some(_)) = (self.entries.get_mut(&event.process), &parent) {
+            let known = Arc::clone(&entry.process);
+            let (path, deleted) = (Arc::clone(&known.path), known.deleted);
+            entry.process = Arc::new(Process {
+                command: Arc::clone(&known.command),
+                id: known.id,
+                path,
+                deleted,
+                parent,
+            });
+        }
     }
 
     /// Who it is; asks `/proc` when no event has told. `None` when nobody knows.
