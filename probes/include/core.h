@@ -44,6 +44,7 @@ static __always_inline void count_loss(__u32 reason)
 #define SOCKET_BASELINE		 (1 << 9)  /* older, and its first reading has been taken */
 #define SOCKET_OWNER_ASKED	 (1 << 10) /* a walk over open files was asked for its sake */
 #define SOCKET_OWNER_ASKED_TWICE (1 << 11)
+#define SOCKET_CLAIMED		 (1 << 12) /* by a close() or shutdown() */
 
 /* The counters of a tcp_sock, turned into what is published. */
 struct reading {
@@ -282,14 +283,14 @@ static __always_inline __u32 log2_ceiling(__u64 v)
 	return r + 1;
 }
 
-static __always_inline void histogram_add(struct histogram *h, __u64 us, __u32 base)
+static __always_inline void histogram_add(struct histogram *h, __u64 *sum_us, __u64 us, __u32 base)
 {
 	__u32 i = log2_ceiling(us);
 
 	i = i > base ? i - base : 0;
 	if (i >= HISTOGRAM_BUCKETS)
 		i = HISTOGRAM_BUCKETS - 1;
-	add(&h->sum_us, us);
+	add(sum_us, us);
 	__sync_fetch_and_add(&h->buckets[i], 1);
 }
 
@@ -305,32 +306,39 @@ struct {
 	__uint(max_entries, 1 << 20);
 } process_events SEC(".maps");
 
+/* A bucket that leaks `events_per_second` and holds ten times that. */
 struct event_budget {
-	__u64 second;
-	__u64 used;
+	__u64 second; /* in which it leaked last */
+	__u64 level;
 };
+
+#define BURST_SECONDS 10
 
 static struct event_budget budgets[EVENT_KINDS];
 
 /*
- * Whether an event may be written now. The window is 2^30 ns; two processors that open it together
- * may let a few events too many through, never too few be counted.
+ * Whether an event may be written now. A second is 2^30 ns here; two processors that let the bucket
+ * leak together may let a few events too many through, never leave one uncounted.
  */
 static __always_inline bool event_allowed(__u32 kind, __u64 now)
 {
+	__u64 second = now >> 30, seen, leak, level, rate = settings.events_per_second;
 	struct event_budget *b;
-	__u64 second = now >> 30, seen;
 
 	if (kind >= EVENT_KINDS || !(settings.events_enabled & (1U << kind)))
 		return false;
-	if (kind <= EVENT_LISTEN_CLOSE || !settings.events_per_second)
+	if (kind <= EVENT_LISTEN_CLOSE || !rate)
 		return true;
 	b = &budgets[kind];
 	seen = b->second;
-	if (seen != second && __sync_val_compare_and_swap(&b->second, seen, second) == seen)
-		b->used = 0;
-	if (b->used < settings.events_per_second &&
-	    __sync_fetch_and_add(&b->used, 1) < settings.events_per_second)
+	if (seen != second && __sync_val_compare_and_swap(&b->second, seen, second) == seen) {
+		leak = (second - seen) * rate;
+		level = b->level;
+		b->level = level > leak ? level - leak : 0;
+	}
+	/* Looked at first: a flood must not pay for an atomic operation each. */
+	if (b->level < rate * BURST_SECONDS &&
+	    __sync_fetch_and_add(&b->level, 1) < rate * BURST_SECONDS)
 		return true;
 	count_loss(LOSS_EVENT_RATE_LIMITED);
 	return false;

@@ -48,7 +48,6 @@ enum histogram_layout {
 /* Bucket i holds values v (microseconds) with 2^(base+i-1) < v <= 2^(base+i); first and last are
  * open. */
 struct histogram {
-	__u64 sum_us;
 	__u32 buckets[HISTOGRAM_BUCKETS];
 };
 
@@ -63,19 +62,25 @@ enum failure_kind {
 	FAILURE_KINDS = 7,
 };
 
-/* What one flow did since its table was last drained. */
+/*
+ * What one flow did since its table was last drained. Two processors that serve the same flow pass
+ * its cache lines back and forth, so what every connection touches comes first and together.
+ */
 struct flow_value {
 	__u64 transmit_bytes; /* application bytes, each counted once however often it was sent */
 	__u64 receive_bytes;
 	__u64 transmit_segments;
 	__u64 receive_segments;
-	__u64 retransmits_syn;
-	__u64 retransmits_data;
-	__u64 retransmits_synack;
 	__u64 opened;
 	__u64 accepted;
 	__u64 closed;
 	__s64 active; /* change in the number of open connections */
+	__u64 rtt_sum_us;
+	__u64 connect_sum_us;
+	__u64 duration_sum_us;
+	__u64 retransmits_data;
+	__u64 retransmits_syn;
+	__u64 retransmits_synack;
 	__u64 resets_sent;
 	__u64 resets_received;
 	__u64 failures[FAILURE_KINDS];
@@ -196,7 +201,7 @@ struct sweep_totals {
 
 /* Set by user space, may change while the programs run. */
 struct settings {
-	__u64 events_per_second; /* of each kind but listen, which are never limited */
+	__u64 events_per_second; /* of each kind but listen, which are never limited; 0: no limit */
 	__u32 events_enabled;	 /* bit per enum event_kind */
 	__u32 keep_client_address;
 	__u32 holder_generation; /* counts the walks over open files */

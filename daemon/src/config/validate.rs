@@ -23,7 +23,7 @@ pub const INTERVAL_RANGE: RangeInclusive<Duration> = Duration::from_millis(100).
 const EXPIRY_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 const DEFAULT_EXPIRY: Duration = Duration::from_secs(900);
-const DEFAULT_RATE_LIMIT: u32 = 1_000;
+const DEFAULT_RATE_LIMIT: u32 = 200;
 const DEFAULT_SERIES: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
 const DEFAULT_FLOWS: NonZeroU32 = NonZeroU32::new(16_384).unwrap();
 const DEFAULT_PROCESSES: NonZeroU32 = NonZeroU32::new(32_768).unwrap();

@@ -122,13 +122,13 @@ pub fn measure<'a>(counts: &'a FlowCounts, mut sink: impl FnMut(Measurement<'a>)
             value: MeasuredValue::Sum(v.active),
         });
     }
-    let mut histogram = |metric, h: &'a raw::histogram| {
+    let mut histogram = |metric, h: &'a raw::histogram, sum_us| {
         if h.buckets.iter().any(|&n| n != 0) {
-            let value = MeasuredValue::Histogram { buckets: &h.buckets, sum_us: h.sum_us };
+            let value = MeasuredValue::Histogram { buckets: &h.buckets, sum_us };
             sink(Measurement { metric, label: None, value });
         }
     };
-    histogram(&metrics::RTT, &v.rtt);
-    histogram(&metrics::CONNECT_DURATION, &v.connect_duration);
-    histogram(&metrics::CONNECTION_DURATION, &v.connection_duration);
+    histogram(&metrics::RTT, &v.rtt, v.rtt_sum_us);
+    histogram(&metrics::CONNECT_DURATION, &v.connect_duration, v.connect_sum_us);
+    histogram(&metrics::CONNECTION_DURATION, &v.connection_duration, v.duration_sum_us);
 }

@@ -104,21 +104,19 @@ static __always_inline void add_delta(struct flow_value *flow, struct socket_sta
 	}
 	/* A socket that heard nothing since its last sample has no new round-trip time. */
 	if (delta->receive_segments && rtt_us)
-		histogram_add(&flow->rtt, rtt_us, RTT_BASE_EXPONENT);
+		histogram_add(&flow->rtt, &flow->rtt_sum_us, rtt_us, RTT_BASE_EXPONENT);
 }
 
-/* Adds that a connection was opened, once, when its owner is known. */
+/* Adds that a connection was opened. A connection counts as active from then until it is closed. */
 static __always_inline void add_opening(struct flow_value *flow, struct socket_state *st)
 {
-	if (st->flags & SOCKET_COUNTED)
-		return;
 	st->flags |= SOCKET_COUNTED;
-	__sync_fetch_and_add(&flow->active, 1);
 	if (st->flags & SOCKET_OLDER)
 		return;
 	if (st->role == ROLE_CLIENT) {
 		add(&flow->opened, 1);
-		histogram_add(&flow->connect_duration, st->connect_us, CONNECT_BASE_EXPONENT);
+		histogram_add(&flow->connect_duration, &flow->connect_sum_us, st->connect_us,
+			      CONNECT_BASE_EXPONENT);
 	} else {
 		add(&flow->accepted, 1);
 	}
@@ -137,11 +135,16 @@ static __always_inline void add_failure(struct flow_value *flow, __u8 failure)
 
 static __always_inline void add_closing(struct flow_value *flow, struct socket_state *st, __u64 now)
 {
+	/* Most connections open and close between two sweeps, and never were active in a drained
+	 * table. */
+	if (st->flags & SOCKET_COUNTED)
+		__sync_fetch_and_add(&flow->active, -1);
+	else
+		add_opening(flow, st);
 	add(&flow->closed, 1);
-	__sync_fetch_and_add(&flow->active, -1);
 	if (!(st->flags & SOCKET_OLDER))
-		histogram_add(&flow->connection_duration, (now - st->established_ns) / 1000,
-			      DURATION_BASE_EXPONENT);
+		histogram_add(&flow->connection_duration, &flow->duration_sum_us,
+			      (now - st->established_ns) / 1000, DURATION_BASE_EXPONENT);
 	if (st->flags & SOCKET_RESET_RECEIVED)
 		add(&flow->resets_received, 1);
 	add_failure(flow, st->failure);
@@ -288,16 +291,20 @@ static __always_inline void on_listen(const struct sock *sk)
 
 static __always_inline void on_established(const struct sock *sk, int oldstate)
 {
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
 	struct socket_state *st = socket_create(sk);
-	__u64 now = bpf_ktime_get_boot_ns();
+	struct tcp_sock *tp;
+	__u64 now;
 
-	if (!st || !tp)
+	if (!st)
 		return;
 	/* The twin program has been here; a child that nobody has seen still holds its listener's
 	 * role. */
 	if (st->role != ROLE_LISTENER && (st->flags & SOCKET_ESTABLISHED))
 		return;
+	tp = bpf_skc_to_tcp_sock((void *)sk);
+	if (!tp)
+		return;
+	now = bpf_ktime_get_boot_ns();
 	st->established_ns = now;
 	st->local_port = sk->__sk_common.skc_num;
 	st->network_namespace = socket_namespace(sk);
@@ -331,6 +338,15 @@ static __always_inline void on_established(const struct sock *sk, int oldstate)
 	}
 }
 
+/*
+ * A server that forks for each connection accepts in the parent and serves in the child, which is
+ * the one that closes. What a sweep has already given to a process stays with it.
+ */
+static __always_inline bool may_be_claimed(const struct socket_state *st)
+{
+	return st->role == ROLE_SERVER && !(st->flags & SOCKET_COUNTED);
+}
+
 /* close() and shutdown() bring their caller, unless the last reference was dropped by a kernel
  * thread. */
 static __always_inline void claim_for_caller(const struct sock *sk, struct socket_state *st)
@@ -339,14 +355,14 @@ static __always_inline void claim_for_caller(const struct sock *sk, struct socke
 
 	if (!(caller->flags & PF_KTHREAD))
 		owner_of_task(caller, &st->owner);
-	st->flags |= SOCKET_OWNED;
+	st->flags |= SOCKET_OWNED | SOCKET_CLAIMED;
 }
 
 static __always_inline void on_shutdown(const struct sock *sk)
 {
 	struct socket_state *st = socket_lookup(sk);
 
-	if (st && st->role == ROLE_SERVER && !(st->flags & SOCKET_OWNED))
+	if (st && may_be_claimed(st))
 		claim_for_caller(sk, st);
 }
 
@@ -383,9 +399,8 @@ static __always_inline void finish(const struct sock *sk, struct tcp_sock *tp,
 	flow_key_of(&key, &sk->__sk_common, st);
 	flow = flow_entry(&key);
 	if (flow) {
-		add_opening(flow, st);
-		add_delta(flow, st, delta, st->smoothed_rtt_us);
 		add_closing(flow, st, now);
+		add_delta(flow, st, delta, st->smoothed_rtt_us);
 	}
 	if (st->flags & SOCKET_ACCEPT_UNTOLD)
 		tell_open(sk, st);
@@ -420,12 +435,12 @@ static __always_inline void connect_failed(const struct sock *sk, struct tcp_soc
 
 static __always_inline void on_close(const struct sock *sk, int oldstate)
 {
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
 	struct socket_state *st = socket_lookup(sk);
-	__u64 now = bpf_ktime_get_boot_ns();
 	struct reading r, delta;
+	struct tcp_sock *tp;
+	__u64 now;
 
-	if (!st || !tp)
+	if (!st)
 		return;
 	if (st->role == ROLE_LISTENER) {
 		/* Otherwise a child that came no further than SYN_RECV and holds a copy. */
@@ -437,6 +452,10 @@ static __always_inline void on_close(const struct sock *sk, int oldstate)
 		/* Closed before by the peer; now its holder closes it (tcp_close_state()). */
 		if (!(st->flags & SOCKET_FINAL_PENDING))
 			return;
+		tp = bpf_skc_to_tcp_sock((void *)sk);
+		if (!tp)
+			return;
+		now = bpf_ktime_get_boot_ns();
 		st->flags &= ~SOCKET_FINAL_PENDING;
 		claim_for_caller(sk, st);
 		delta = st->last;
@@ -447,6 +466,10 @@ static __always_inline void on_close(const struct sock *sk, int oldstate)
 	}
 	if (st->flags & SOCKET_CLOSED)
 		return;
+	tp = bpf_skc_to_tcp_sock((void *)sk);
+	if (!tp)
+		return;
+	now = bpf_ktime_get_boot_ns();
 	st->flags |= SOCKET_CLOSED;
 	if (!(st->flags & SOCKET_ESTABLISHED)) {
 		if (st->role == ROLE_CLIENT)
@@ -459,11 +482,11 @@ static __always_inline void on_close(const struct sock *sk, int oldstate)
 		st->last = r;
 	advance(st, &r, &delta);
 	st->smoothed_rtt_us = tp->srtt_us >> 3;
-	if (st->role == ROLE_SERVER && !(st->flags & SOCKET_OWNED)) {
+	if (may_be_claimed(st) && !(st->flags & SOCKET_CLAIMED)) {
 		/* __tcp_close() shuts both ways down before it changes the state. */
 		if ((sk->sk_shutdown & SHUTDOWN_MASK) == SHUTDOWN_MASK) {
 			claim_for_caller(sk, st);
-		} else if (sk->sk_socket) {
+		} else if (!(st->flags & SOCKET_OWNED) && sk->sk_socket) {
 			/* Reset by the peer while its holder still has it open. */
 			st->last = delta;
 			st->flags |= SOCKET_FINAL_PENDING;
@@ -744,7 +767,10 @@ int tcp_sweep(struct bpf_iter__tcp *ctx)
 	if (!flow)
 		return 0;
 	advance(st, &r, &delta);
-	add_opening(flow, st);
+	if (!(st->flags & SOCKET_COUNTED)) {
+		add_opening(flow, st);
+		__sync_fetch_and_add(&flow->active, 1);
+	}
 	add_delta(flow, st, &delta, tp->srtt_us >> 3);
 	if (st->flags & SOCKET_ACCEPT_UNTOLD)
 		tell_open(sk, st);

@@ -1,0 +1,97 @@
+//! The benchmark's command line: which measurements are made, in which order, and where their numbers go.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "its numbers are its output")]
+
+mod bpf;
+mod idle;
+mod pairs;
+mod workloads;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use netsonde_tests::{command, host};
+use serde::Serialize;
+
+/// Measures what netsonde costs on this machine.
+#[derive(Parser)]
+struct Arguments {
+    /// Pairs of runs, without and with netsonde, of each workload.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    pairs: u64,
+    /// Seconds of each run.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// Only this: a workload (keep-alive, connection-per-request, bulk) or bpf.
+    #[arg(long)]
+    only: Option<String>,
+    /// The netsonde to measure; by default the one built beside this program.
+    #[arg(long)]
+    netsonde: Option<PathBuf>,
+    /// Lines of netsonde's configuration.
+    #[arg(long, default_value = "")]
+    configuration: String,
+}
+
+/// Everything one run of the benchmark found.
+#[derive(Serialize)]
+struct Results {
+    time: String,
+    kernel: String,
+    processors: usize,
+    seconds: u64,
+    configuration: String,
+    workloads: Vec<pairs::Outcome>,
+    bpf: Option<bpf::Cost>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let _host = host::Host::acquire()?;
+    let netsonde = match &arguments.netsonde {
+        Some(path) => path.canonicalize().with_context(|| format!("no netsonde at {}", path.display()))?,
+        None => host::netsonde()?,
+    };
+    let subject = pairs::Subject { netsonde, configuration: arguments.configuration.replace("\\n", "\n") };
+    let wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
+    if !workloads::NAMES.iter().chain(&["bpf"]).any(|name| wanted(name)) {
+        bail!("nothing is named {:?}; there are {:?} and bpf", arguments.only, workloads::NAMES);
+    }
+    let mut results = Results {
+        time: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        kernel: command::output(Command::new("uname").arg("-r"))?.trim().to_owned(),
+        processors: std::thread::available_parallelism()?.get(),
+        seconds: arguments.seconds,
+        configuration: subject.configuration.clone(),
+        workloads: Vec::new(),
+        bpf: None,
+    };
+    println!("kernel {}, {} processors, {}", results.kernel, results.processors, subject.netsonde.display());
+    let length = Duration::from_secs(arguments.seconds);
+    for name in workloads::NAMES.iter().filter(|name| wanted(name)) {
+        let workload = workloads::start(name)?;
+        let outcome = pairs::measure(name, workload.as_ref(), &subject, arguments.pairs, length)?;
+        println!("{outcome}");
+        results.workloads.push(outcome);
+    }
+    if wanted("bpf") {
+        let cost = bpf::measure(&subject)?;
+        println!("{cost}");
+        results.bpf = Some(cost);
+    }
+    let path = write(&results)?;
+    println!("numbers in {}", path.display());
+    Ok(())
+}
+
+fn write(results: &Results) -> Result<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    fs::create_dir_all(&directory)?;
+    let path = directory.join(format!("{}.json", results.time.replace(':', "")));
+    fs::write(&path, serde_json::to_string_pretty(results)? + "\n")?;
+    Ok(path)
+}

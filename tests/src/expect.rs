@@ -1,0 +1,174 @@
+//! What netsonde must have said of a program, compared with what the program said of itself.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+
+use crate::report::{Moved, Process, Report};
+use crate::telemetry::{Attribute, Event, Telemetry};
+
+/// `netsonde.socket.role`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Role {
+    Client,
+    Server,
+}
+
+impl Role {
+    /// As it stands in the attribute.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+}
+
+/// What netsonde is asked about: one program in one role, or less of it.
+pub struct Subject {
+    role: Role,
+    filter: Vec<(&'static str, Attribute)>,
+}
+
+impl Subject {
+    /// A program in a role.
+    pub fn new(program: &Path, role: Role) -> Self {
+        let filter = vec![
+            ("process.executable.path", program.into()),
+            ("netsonde.socket.role", role.name().into()),
+            ("network.transport", "tcp".into()),
+        ];
+        Self { role, filter }
+    }
+
+    /// Only where an attribute has this value.
+    pub fn with(mut self, name: &'static str, value: impl Into<Attribute>) -> Self {
+        self.filter.push((name, value.into()));
+        self
+    }
+
+    /// Sum of a metric over its series.
+    pub fn sum(&self, telemetry: &Telemetry, metric: &str) -> i64 {
+        telemetry.sum(metric, &self.filter)
+    }
+
+    /// Sum of a metric's series with one more attribute.
+    pub fn sum_where(&self, telemetry: &Telemetry, metric: &str, name: &'static str, value: &str) -> i64 {
+        let mut filter = self.filter.clone();
+        filter.push((name, value.into()));
+        telemetry.sum(metric, &filter)
+    }
+
+    /// Observations of a histogram.
+    pub fn observations(&self, telemetry: &Telemetry, metric: &str) -> u64 {
+        telemetry.observations(metric, &self.filter)
+    }
+
+    /// Its log records of a name.
+    pub fn events<'a>(&self, telemetry: &'a Telemetry, name: &str) -> Vec<&'a Event> {
+        telemetry.events(name, &self.filter)
+    }
+
+    /// Application bytes by direction.
+    pub fn moved(&self, telemetry: &Telemetry) -> Moved {
+        let bytes = |direction| {
+            self.sum_where(telemetry, "netsonde.flow.io", "network.io.direction", direction) as u64
+        };
+        Moved { sent: bytes("transmit"), received: bytes("receive") }
+    }
+
+    /// Connections of a kind: opened, accepted, closed.
+    pub fn connections(&self, telemetry: &Telemetry, event: &str) -> i64 {
+        self.sum_where(telemetry, "netsonde.tcp.connections", "netsonde.connection.event", event)
+    }
+
+    /// Failures of a kind.
+    pub fn failures(&self, telemetry: &Telemetry, kind: &str) -> i64 {
+        self.sum_where(telemetry, "netsonde.tcp.connection.failures", "error.type", kind)
+    }
+
+    /// Retransmitted segments of a kind: syn, data, syn_ack.
+    pub fn retransmits(&self, telemetry: &Telemetry, kind: &str) -> i64 {
+        self.sum_where(telemetry, "netsonde.tcp.retransmits", "netsonde.tcp.retransmit.kind", kind)
+    }
+
+    /// Fails unless bytes and connection counts are exactly these, and nothing is open any more.
+    pub fn assert_exact(&self, telemetry: &Telemetry, moved: Moved, connections: usize) {
+        let begun = match self.role {
+            Role::Client => "opened",
+            Role::Server => "accepted",
+        };
+        let found = (
+            self.moved(telemetry),
+            self.connections(telemetry, begun),
+            self.connections(telemetry, "closed"),
+            self.sum(telemetry, "netsonde.tcp.connections.active"),
+            self.observations(telemetry, "netsonde.tcp.connection.duration"),
+        );
+        let count = connections as i64;
+        let expected = (moved, count, count, 0, connections as u64);
+        assert_eq!(
+            found, expected,
+            "(bytes, {begun}, closed, active, durations), found and expected, for {:?}",
+            self.filter
+        );
+    }
+}
+
+/// The parents that must be told of. Some sandboxes run a process 1 that is hidden even from root: procfs does not
+/// tell its binary nor BPF iterators the process, so the chain may end before it.
+fn visible(ancestors: &[Process], told: usize) -> &[Process] {
+    match ancestors.split_last() {
+        Some((first, others)) if first.executable.as_os_str().is_empty() && told == others.len() => others,
+        _ => ancestors,
+    }
+}
+
+/// Fails unless a log record names this process and its parents.
+pub fn check_owner(event: &Event, process: &Process, ancestors: &[Process]) -> Result<()> {
+    ensure!(event.int("process.pid")? == i64::from(process.pid), "not process {}: {event:?}", process.pid);
+    check_process(&event.attributes, process).with_context(|| format!("{event:?}"))?;
+    let chain = event.get("netsonde.process.ancestors")?.list();
+    let ancestors = visible(ancestors, chain.len());
+    ensure!(chain.len() == ancestors.len(), "not the parents {ancestors:?}: {event:?}");
+    for (found, expected) in chain.iter().zip(ancestors) {
+        let Attribute::Map(found) = found else { anyhow::bail!("a parent that is no map: {found:?}") };
+        let pid = found.get("process.pid").and_then(Attribute::int);
+        ensure!(pid == Some(i64::from(expected.pid)), "not parent {expected:?}: {found:?}");
+        check_process(found, expected)?;
+    }
+    Ok(())
+}
+
+/// Compares path and start; the path only where procfs tells it to anybody.
+fn check_process(found: &crate::telemetry::Attributes, expected: &Process) -> Result<()> {
+    let text = |name: &str| found.get(name).and_then(Attribute::text);
+    if !expected.executable.as_os_str().is_empty() {
+        let path = text("process.executable.path").context("no process.executable.path")?;
+        ensure!(Path::new(path) == expected.executable, "{path} is not {}", expected.executable.display());
+    }
+    let created = text("process.creation.time").context("no process.creation.time")?;
+    let found: Timestamp = created.parse().with_context(|| format!("not ISO 8601: {created}"))?;
+    let started = Timestamp::try_from(expected.started()?)?;
+    // The boot time in /proc/stat is whole seconds, and the wall clock may have been set since.
+    ensure!(started.duration_until(found).abs().as_secs() < 3, "created {created}, not {started}");
+    Ok(())
+}
+
+/// Fails unless every series of a program carries the executable names of its parents.
+pub fn assert_ancestry(telemetry: &Telemetry, metric: &str, report: &Report) {
+    let path = report.process.executable.as_path();
+    let points = telemetry.newest(metric, &[("process.executable.path", path.into())]);
+    assert!(!points.is_empty(), "no {metric} of {}", path.display());
+    for point in points {
+        let names: Vec<_> =
+            point.attributes["netsonde.process.ancestry"].list().iter().filter_map(Attribute::text).collect();
+        let expected = visible(&report.ancestors, names.len());
+        assert_eq!(names.len(), expected.len(), "{point:?}, parents should be {expected:?}");
+        for (found, expected) in names.iter().zip(expected.iter().map(Process::name)) {
+            // An empty name is one that procfs tells to nobody.
+            assert!(expected.is_empty() || *found == expected, "{found} is not {expected}: {point:?}");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The one host that all kernel tests share: who may use it, and for how long alone.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+
+/// The right to use the host alone; given back on drop, and by the kernel when a test process dies.
+pub struct Host {
+    _lock: File,
+}
+
+impl Host {
+    /// Waits for the host. A file lock and not a mutex: `cargo test` runs tests of one file in threads, but two
+    /// checkouts may also be tested at once, and a tiny event ring in one must not be filled by the other's load.
+    pub fn acquire() -> Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            bail!("these tests load BPF programs and make network namespaces: run them as root");
+        }
+        let path = "/run/lock/netsonde-tests.lock";
+        let lock = File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .with_context(|| format!("cannot open {path}"))?;
+        flock(&lock, FlockOperation::LockExclusive).context("cannot lock the host for this test")?;
+        Ok(Self { _lock: lock })
+    }
+}
+
+/// A program that cargo built beside the running test or benchmark.
+pub fn built(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    // A test runs from target/PROFILE/deps, the benchmark from target/PROFILE.
+    let path = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file())
+        .with_context(|| format!("no `{name}` beside {}: build the workspace first", own.display()))?;
+    Ok(path)
+}
+
+/// The daemon under test: `NETSONDE_BIN`, or what cargo built into the same target directory.
+#[allow(clippy::disallowed_methods, reason = "the one variable of the tests, read for all of them here")]
+pub fn netsonde() -> Result<PathBuf> {
+    match std::env::var_os("NETSONDE_BIN") {
+        Some(path) if Path::new(&path).is_file() => Ok(path.into()),
+        Some(path) => bail!("NETSONDE_BIN names no file: {}", path.display()),
+        None => built("netsonde"),
+    }
+}
+
+/// Where a file of this crate lies in the source tree.
+pub fn source(relative: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
+}

@@ -1,0 +1,18 @@
+//! What the kernel tests and the benchmark share: the daemon under test, traffic whose amounts are known, places
+//! to run it in, and oracles that know nothing of netsonde.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stderr, reason = "a failing test shows what its programs said")]
+
+pub mod cleanup;
+pub mod command;
+pub mod daemon;
+pub mod decoder;
+pub mod expect;
+pub mod host;
+pub mod namespace;
+pub mod oracle;
+pub mod program;
+pub mod python;
+pub mod report;
+pub mod rotel;
+pub mod telemetry;
