@@ -96,3 +96,7 @@ advisories: deps-test ## Known vulnerabilities in dependencies; skipped where Gi
 .PHONY: docs
 docs: deps ## The code's own documentation, in target/doc
 	cargo doc --locked --workspace --no-deps --document-private-items
+
+.PHONY: reference
+reference: deps ## Write docs/reference anew from the code; a test compares them
+	NETSONDE_BLESS=1 cargo test --locked --quiet --package netsonde --bin netsonde reference::

@@ -12,6 +12,8 @@ mod config;
 mod enrich;
 mod exit;
 mod export;
+#[cfg(test)]
+mod reference;
 mod registry;
 mod telemetry;
 

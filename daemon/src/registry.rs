@@ -1,10 +1,20 @@
 //! Everything that netsonde publishes, in one list: what the signals declare and what the daemon adds. The
 //! configuration, the exporters and the reference page read names from here.
 
-use netsonde_probes::descriptor::{Attribute, Event, Metric};
-use netsonde_probes::{loss, signals};
+use netsonde_probes::descriptor::Metric;
+use netsonde_probes::signals;
+#[cfg(test)]
+use netsonde_probes::{
+    descriptor::{Attribute, Event},
+    loss,
+};
 
-use crate::aggregate::{EVENT_ATTRIBUTES, OWN_METRICS};
+use crate::aggregate::OWN_METRICS;
+#[cfg(test)]
+use crate::{
+    aggregate::{EVENT_ATTRIBUTES, PROCESS_ANCESTRY},
+    config::{FlowAttribute, Word},
+};
 
 /// Every metric.
 #[must_use]
@@ -19,19 +29,33 @@ pub fn flow_metrics() -> Vec<&'static str> {
     metrics().into_iter().filter(|m| m.of_flow).map(|m| m.name).collect()
 }
 
+/// What the metrics of flows can carry, each with its descriptor.
+#[cfg(test)]
+#[must_use]
+pub fn flow_attributes() -> Vec<(FlowAttribute, &'static Attribute)> {
+    let mut described = signals::attributes();
+    described.extend(EVENT_ATTRIBUTES.iter().chain([&&PROCESS_ANCESTRY]));
+    let descriptor =
+        |word| described.iter().find(|a| a.name == word).expect("every flow attribute is described");
+    FlowAttribute::WORDS.iter().map(|&(word, attribute)| (attribute, *descriptor(word))).collect()
+}
+
 /// Every log event.
+#[cfg(test)]
 #[must_use]
 pub fn events() -> Vec<&'static Event> {
     signals::REGISTRY.iter().flat_map(|s| s.events).copied().collect()
 }
 
 /// What every log event carries.
+#[cfg(test)]
 #[must_use]
 pub fn event_attributes() -> &'static [&'static Attribute] {
     EVENT_ATTRIBUTES
 }
 
 /// Every reason in `netsonde.loss.reason`, with its meaning.
+#[cfg(test)]
 pub fn losses() -> impl Iterator<Item = (&'static str, &'static str)> {
     let kernel = loss::REASONS.iter().map(|(_, reason, meaning)| (*reason, *meaning));
     kernel.chain([(loss::UNDECODABLE, "a record that these probes cannot have written")])

@@ -4,11 +4,20 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use netsonde_probes::descriptor::{Attribute as Key, AttributeType, Stability};
 use netsonde_probes::records::{Flow, Role};
 
 use crate::config::FlowAttribute;
 use crate::enrich::Process;
 use crate::telemetry::{Attribute, AttributeValue};
+
+/// The one attribute that only metrics carry: log records have `netsonde.process.ancestors` instead.
+pub static PROCESS_ANCESTRY: Key = Key {
+    name: "netsonde.process.ancestry",
+    value_type: AttributeType::StringArray,
+    description: "names of the parents' binaries, nearest first",
+    stability: Stability::Stable,
+};
 
 /// A flow with the names of everything that the kernel knows by number.
 #[derive(Debug, Clone)]
@@ -115,7 +124,7 @@ impl Identity {
             ("server.port", self.server_port.map(|p| AttributeValue::Int(p.into()))),
             ("process.executable.path", self.path.as_ref().map(text)),
             ("process.executable.name", self.name.as_ref().map(text)),
-            ("netsonde.process.ancestry", self.ancestry.as_ref().map(names)),
+            (PROCESS_ANCESTRY.name, self.ancestry.as_ref().map(names)),
             ("process.user.name", self.user.as_ref().map(text)),
             ("process.pid", self.pid.map(|p| AttributeValue::Int(p.into()))),
             ("client.address", self.client_address.map(address)),

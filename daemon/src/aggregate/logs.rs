@@ -24,6 +24,7 @@ macro_rules! keys {
             };
         )*
         /// What every event carries, as far as it is known.
+        #[cfg(test)]
         pub static OF_EVERY_EVENT: &[&Key] = &[$(&$name),*];
     };
 }
@@ -33,11 +34,11 @@ keys! {
     CREATION_TIME = "process.creation.time", String, Convention, "when the process started, ISO 8601 in UTC";
     EXECUTABLE_PATH = "process.executable.path", String, Convention,
         "absolute path of the binary, in the mount namespace of the process";
-    EXECUTABLE_NAME = "process.executable.name", String, Convention, "last part of that path";
+    EXECUTABLE_NAME = "process.executable.name", String, Convention, "last part of the binary's path";
     EXECUTABLE_DELETED = "netsonde.process.executable.deleted", Bool, Stable,
         "true when the binary had been unlinked; else absent";
     USER_ID = "process.user.id", Int, Convention, "real user id when the socket became the process's";
-    USER_NAME = "process.user.name", String, Convention, "that user's name, or the number when it has none";
+    USER_NAME = "process.user.name", String, Convention, "name of the real user, or the number when it has none";
     ANCESTORS = "netsonde.process.ancestors", MapArray, Stable,
         "the parents as they were when each child was forked, nearest first: process.pid, process.executable.path and process.creation.time";
 }

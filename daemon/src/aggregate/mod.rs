@@ -8,6 +8,9 @@ mod series;
 mod status;
 mod task;
 
+#[cfg(test)]
+pub use identity::PROCESS_ANCESTRY;
+#[cfg(test)]
 pub use logs::OF_EVERY_EVENT as EVENT_ATTRIBUTES;
 pub use own::ALL as OWN_METRICS;
 pub use status::{Finding, Grade, Status, judge};

@@ -20,7 +20,7 @@ Exit codes:
   77  cannot run here: a capability or the kernel's BTF is missing
   78  wrong configuration";
 
-/// See which programs talk to whom: TCP and UDP observations of this host as OTLP metrics and logs.
+/// See which programs talk to whom: TCP observations of this host as OTLP metrics and logs.
 #[derive(Debug, Parser)]
 #[command(name = "netsonde", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub struct Cli {

@@ -93,7 +93,7 @@ pub struct Events {
 pub struct Metrics {
     /// Of sums and histograms.
     pub temporality: Temporality,
-    /// Most series of one metric; what is beyond folds into one that is marked as overflow.
+    /// Most series of all flow metrics together; what is beyond folds into one a metric, marked as overflow.
     pub series_limit: NonZeroU32,
     /// A series that did not change for this long is forgotten; never shorter than the interval.
     pub series_expiry: Duration,

@@ -109,7 +109,7 @@ impl DataPoint {
         }
     }
 
-    /// Adds the point to a metric that [`metric`] made for the same data.
+    /// Adds the point to a metric that [`metric()`] made for the same data.
     pub fn append_to(self, metric: &mut metrics::Metric) {
         match (self, &mut metric.data) {
             (Self::Number(point), Some(metric::Data::Sum(sum))) => sum.data_points.push(point),

@@ -1,0 +1,218 @@
+//! The page on the configuration: prose and examples from the shipped file, defaults and variables from the
+//! code that reads them.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::{Page, code};
+use crate::config::{self, Loaded, Origin, Overrides, Sources};
+use crate::registry;
+
+const SHIPPED: &str = include_str!("../../../config/netsonde.toml");
+
+/// Flags of `netsonde run` by the key that they override.
+const FLAGS: [(&str, &str); 3] =
+    [("interval", "--interval"), ("export.otlp.endpoint", "--output"), ("export.file.path", "--output")];
+
+/// How each variable is written, with a value that is right beside the defaults.
+const VARIABLES: [(&str, &str, &str); 18] = [
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317", "a URL, as in the file"),
+    (
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        "http://c:4317",
+        "the URL for metrics; over HTTP it is used as it is",
+    ),
+    ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://c:4317", "the URL for logs; over HTTP it is used as it is"),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "a word, as in the file"),
+    ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc", SAME),
+    ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "grpc", SAME),
+    ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "a word, as in the file"),
+    ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "gzip", SAME),
+    ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "gzip", SAME),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", "10000", "a whole number of milliseconds"),
+    ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "10000", SAME),
+    ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "10000", SAME),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "a=b", PAIRS),
+    ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "", SAME),
+    ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "", SAME),
+    (
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+        "delta",
+        "a word, as in the file, in letters of any case",
+    ),
+    ("OTEL_RESOURCE_ATTRIBUTES", "a=b", PAIRS),
+    ("OTEL_SERVICE_NAME", "edge", "the name alone"),
+];
+const SAME: &str = "accepted when metrics and logs come to the same";
+const PAIRS: &str = "`key1=value1,key2=value2`, values percent-encoded";
+
+/// A key, or a commented table, of the shipped file.
+struct Key {
+    path: String,
+    /// The table it stands in, as written.
+    table: String,
+    example: String,
+    meaning: String,
+}
+
+/// A table of the shipped file with the comment above it.
+struct Table {
+    name: String,
+    meaning: String,
+}
+
+/// Everything in the shipped file, in its order: its opening comment, tables, keys.
+fn shipped() -> (String, Vec<Table>, Vec<Key>) {
+    let (mut opening, mut tables, mut keys) = (String::new(), Vec::new(), Vec::<Key>::new());
+    let (mut table, mut prose, mut described) = (String::new(), Vec::<&str>::new(), String::new());
+    for line in SHIPPED.lines() {
+        if line.is_empty() {
+            if opening.is_empty() {
+                opening = prose.join(" ").replace(" \n\n ", "\n\n");
+            }
+            prose.clear();
+            described.clear();
+        } else if let Some(text) = line.strip_prefix("# ") {
+            prose.push(text);
+        } else if line == "#" {
+            prose.push("\n\n");
+        } else {
+            let written = line.strip_prefix('#').unwrap_or(line);
+            // A line without a comment of its own shares the one above.
+            if !prose.is_empty() {
+                described = std::mem::take(&mut prose).join(" ");
+            }
+            if let Some(name) = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+                name.clone_into(&mut table);
+                tables.push(Table { name: table.clone(), meaning: std::mem::take(&mut described) });
+            } else {
+                let (name, example) = written.split_once(" = ").expect("a key has a value");
+                let path = if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") };
+                let meaning = described.clone();
+                keys.push(Key { path, table: table.clone(), example: example.to_owned(), meaning });
+            }
+        }
+    }
+    (opening, tables, keys)
+}
+
+/// Loads the shipped file, all of which is comment, under an environment of one variable at most.
+fn load(variable: Option<(&str, &str)>) -> (Loaded, BTreeSet<String>) {
+    let asked = RefCell::new(BTreeSet::new());
+    let environment = |name: &str| {
+        asked.borrow_mut().insert(name.to_owned());
+        variable.filter(|(set, _)| *set == name).map(|(_, value)| value.to_owned())
+    };
+    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/netsonde.toml"));
+    let known = registry::flow_metrics();
+    let sources = Sources {
+        file: Some(file),
+        environment: &environment,
+        overrides: Overrides::default(),
+        known_metrics: &known,
+    };
+    let loaded = config::load(sources).expect("the shipped file is right");
+    (loaded, asked.into_inner())
+}
+
+/// Every key that has a default, with it.
+fn defaults() -> BTreeMap<String, String> {
+    // The keys of the collector are printed only when there is one.
+    let (loaded, _) = load(Some(("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317")));
+    let mut table = String::new();
+    let mut defaults = BTreeMap::new();
+    for line in config::render(&loaded).lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            table = format!("{name}.");
+        } else if let Some((name, value)) = line.strip_suffix("  # default").and_then(|l| l.split_once(" = "))
+        {
+            defaults.insert(format!("{table}{name}"), value.to_owned());
+        }
+    }
+    defaults
+}
+
+/// Every variable that the configuration asks for, with the key that it overrides.
+pub fn variables() -> Vec<(String, String)> {
+    let (_, asked) = load(None);
+    let written: BTreeSet<String> = VARIABLES.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    assert_eq!(asked, written, "the variables that are read and those that are described");
+    let key_of = |name: &str, sample: &str| {
+        let (loaded, _) = load(Some((name, sample)));
+        let place = Origin::Environment(VARIABLES.iter().find(|v| v.0 == name).expect("listed").0);
+        let key = loaded.origins.iter().find(|(_, origin)| **origin == place).map(|(key, _)| key.clone());
+        key.unwrap_or_else(|| panic!("{name} overrides nothing"))
+    };
+    VARIABLES
+        .iter()
+        .map(|&(name, sample, _)| {
+            // A header for one signal alone is refused, so there is no sample; its key is that of the others.
+            let key = if sample.is_empty() { "export.otlp.headers".to_owned() } else { key_of(name, sample) };
+            (name.to_owned(), key)
+        })
+        .collect()
+}
+
+/// Every key and table that the file can have, by dotted path.
+pub fn paths() -> BTreeSet<String> {
+    let (_, tables, keys) = shipped();
+    tables.into_iter().map(|t| t.name).chain(keys.into_iter().map(|k| k.path)).collect()
+}
+
+/// The page.
+pub fn page() -> String {
+    let (opening, tables, keys) = shipped();
+    let (defaults, variables) = (defaults(), variables());
+    let opening = opening.split_once("\n\n").expect("a title and a text").1.to_owned();
+    let mut page = Page::new(
+        "Configuration",
+        "The file is `/etc/netsonde/netsonde.toml`, or the one that `--config` names. `config/netsonde.toml` shows \
+         every key with its default.",
+    );
+    page.paragraph(&opening);
+    let mut open = None;
+    for key in &keys {
+        if open != Some(&key.table) {
+            open = Some(&key.table);
+            if let Some(table) = tables.iter().find(|t| t.name == key.table) {
+                page.heading(2, &code(&format!("[{}]", table.name)));
+                if !table.meaning.is_empty() {
+                    page.paragraph(&table.meaning);
+                }
+            }
+        }
+        describe(&mut page, key, &defaults, &variables);
+    }
+    page.heading(2, "Environment variables");
+    page.paragraph("One that is empty counts as not set.");
+    let rows = variables.iter().zip(VARIABLES).map(|((name, key), (.., form))| {
+        [code(name), code(key.split(" for ").next().unwrap_or(key)), form.to_owned()]
+    });
+    page.table(["Variable", "Key", "Form"], rows);
+    page.paragraph(
+        "`NO_COLOR`, when it is not empty, keeps colours out of the console's lines and of the daemon's own log \
+         (<https://no-color.org>).",
+    );
+    page.0
+}
+
+fn describe(page: &mut Page, key: &Key, defaults: &BTreeMap<String, String>, variables: &[(String, String)]) {
+    page.heading(3, &code(&key.path));
+    if !key.meaning.is_empty() {
+        page.paragraph(&key.meaning);
+    }
+    let mut facts = match defaults.get(&key.path) {
+        Some(default) => format!("- Default: `{default}`"),
+        None => format!("- No default; such as `{}`", key.example),
+    };
+    let of_key = |of: &str| of.split(" for ").next() == Some(key.path.as_str()) || of == key.table;
+    let names = variables.iter().filter(|(_, of)| of_key(of)).map(|(name, _)| code(name));
+    let flags = FLAGS.iter().filter(|(of, _)| *of == key.path).map(|(_, flag)| code(flag));
+    let overridden: Vec<String> = names.chain(flags).collect();
+    if !overridden.is_empty() {
+        facts.push_str("\n- Overridden by: ");
+        facts.push_str(&overridden.join(", "));
+    }
+    page.paragraph(&facts);
+}
