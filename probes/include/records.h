@@ -188,7 +188,8 @@ enum loss {
 	LOSS_FLOW_DROPPED = 4,	  /* not even the overflow entry could be had */
 	LOSS_SOCKET_STORAGE = 5,  /* no memory for a socket's state */
 	LOSS_UNOWNED = 6,	  /* a connection closed and no process was known for it */
-	LOSS_KINDS = 7,
+	LOSS_STATE_MISSING = 7,	  /* a connection closed that carried no state */
+	LOSS_KINDS = 8,
 };
 
 /* What the last sweep met; written by the kernel side, reset by user space before a sweep. */

@@ -41,6 +41,11 @@ pub const REASONS: &[(loss, &str, &str)] = &[
         "no memory for a socket's state: it is measured from the next sweep on",
     ),
     (loss::LOSS_UNOWNED, "unowned", "a connection closed before any process could be found for it"),
+    (
+        loss::LOSS_STATE_MISSING,
+        "state_missing",
+        "a connection closed that had no state: neither its bytes nor its end are counted",
+    ),
 ];
 
 /// The kernel's counters.

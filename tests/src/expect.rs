@@ -109,11 +109,27 @@ impl Subject {
         let count = connections as i64;
         let expected = (moved, count, count, 0, connections as u64);
         assert_eq!(
-            found, expected,
-            "(bytes, {begun}, closed, active, durations), found and expected, for {:?}",
-            self.filter
+            found,
+            expected,
+            "(bytes, {begun}, closed, active, durations), found and expected, for {:?}; every flow that was told of:\n{}",
+            self.filter,
+            every_connection(telemetry)
         );
     }
+}
+
+/// The connections of every flow and all that netsonde says it lost, so that what is missing here can be found there.
+fn every_connection(telemetry: &Telemetry) -> String {
+    let told = [
+        "netsonde.tcp.connections",
+        "netsonde.self.losses",
+        "netsonde.self.program.skipped",
+        "netsonde.self.sweep.namespaces",
+        "netsonde.self.sweep.sockets",
+        "netsonde.self.flows.usage",
+    ];
+    let points = told.iter().flat_map(|metric| telemetry.newest(metric, &[]));
+    points.map(|point| format!("{} {:?}: {}\n", point.metric, point.attributes, point.number)).collect()
 }
 
 /// The parents that must be told of. Some sandboxes run a process 1 that is hidden even from root: procfs does not

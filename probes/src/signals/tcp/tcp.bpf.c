@@ -433,15 +433,19 @@ static __always_inline void connect_failed(const struct sock *sk, struct tcp_soc
 	tell_failure(sk, st, now);
 }
 
-static __always_inline void on_close(const struct sock *sk, int oldstate)
+static __always_inline void on_close(const struct sock *sk, int oldstate, bool twin)
 {
 	struct socket_state *st = socket_lookup(sk);
 	struct reading r, delta;
 	struct tcp_sock *tp;
 	__u64 now;
 
-	if (!st)
+	if (!st) {
+		if (!twin && oldstate != TCP_CLOSE && oldstate != TCP_LISTEN &&
+		    oldstate != TCP_SYN_RECV)
+			count_loss(LOSS_STATE_MISSING);
 		return;
+	}
 	if (st->role == ROLE_LISTENER) {
 		/* Otherwise a child that came no further than SYN_RECV and holds a copy. */
 		if (oldstate == TCP_LISTEN)
@@ -517,7 +521,7 @@ int BPF_PROG(tcp_state_changed, const struct sock *sk, const int oldstate, const
 		on_shutdown(sk);
 		break;
 	case TCP_CLOSE:
-		on_close(sk, oldstate);
+		on_close(sk, oldstate, false);
 		break;
 	}
 	return 0;
@@ -538,7 +542,7 @@ int BPF_PROG(tcp_state_twin, const struct sock *sk, const int oldstate, const in
 	if (newstate == TCP_ESTABLISHED)
 		on_established(sk, oldstate);
 	else if (newstate == TCP_CLOSE && oldstate != TCP_CLOSE && oldstate != TCP_LISTEN)
-		on_close(sk, oldstate);
+		on_close(sk, oldstate, true);
 	return 0;
 }
 
