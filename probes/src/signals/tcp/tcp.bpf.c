@@ -289,35 +289,29 @@ static __always_inline void on_listen(const struct sock *sk)
 	tell_listen(sk, st, EVENT_LISTEN_OPEN);
 }
 
-static __always_inline void on_established(const struct sock *sk, int oldstate)
+/*
+ * A connection begins. `late`: nobody saw it reach ESTABLISHED, and it is known from what came
+ * before and after; when that was, and which of its retransmits were SYNs, is not.
+ */
+static __always_inline void establish(const struct sock *sk, struct tcp_sock *tp,
+				      struct socket_state *st, bool late)
 {
-	struct socket_state *st = socket_create(sk);
-	struct tcp_sock *tp;
-	__u64 now;
+	__u64 now = bpf_ktime_get_boot_ns();
 
-	if (!st)
-		return;
-	/* The twin program has been here; a child that nobody has seen still holds its listener's
-	 * role. */
-	if (st->role != ROLE_LISTENER && (st->flags & SOCKET_ESTABLISHED))
-		return;
-	tp = bpf_skc_to_tcp_sock((void *)sk);
-	if (!tp)
-		return;
-	now = bpf_ktime_get_boot_ns();
 	st->established_ns = now;
-	st->local_port = sk->__sk_common.skc_num;
+	st->local_port = sk->__sk_common.skc_num ?: st->local_port;
 	st->network_namespace = socket_namespace(sk);
-	if (oldstate == TCP_SYN_SENT || st->role == ROLE_CLIENT) {
-		st->role = ROLE_CLIENT;
+	if (st->role == ROLE_CLIENT) {
 		st->flags |= SOCKET_ESTABLISHED;
 		/* No program can have seen a SYN from before our start. */
 		if (st->opened_ns)
 			st->connect_us = (now - st->opened_ns) / 1000;
 		else
 			st->flags |= SOCKET_OLDER;
-		st->syn_retransmits = tp->total_retrans;
-		st->last.retransmits = tp->total_retrans;
+		if (!late) {
+			st->syn_retransmits = tp->total_retrans;
+			st->last.retransmits = tp->total_retrans;
+		}
 		if (st->owner.tgid)
 			tell_open(sk, st);
 		return;
@@ -331,11 +325,31 @@ static __always_inline void on_established(const struct sock *sk, int oldstate)
 	st->candidate_generation = 0;
 	st->flags = (st->flags & SOCKET_SHARED) | SOCKET_ESTABLISHED | SOCKET_ACCEPT_UNTOLD;
 	/* What the request socket sent again was a SYN-ACK, and counted as such. */
-	st->last.retransmits = tp->total_retrans;
+	if (!late)
+		st->last.retransmits = tp->total_retrans;
 	if (sole_acceptor(st)) {
 		st->flags |= SOCKET_OWNED;
 		tell_open(sk, st);
 	}
+}
+
+static __always_inline void on_established(const struct sock *sk, int oldstate)
+{
+	struct socket_state *st = socket_create(sk);
+	struct tcp_sock *tp;
+
+	if (!st)
+		return;
+	/* The twin program has been here; a child that nobody has seen still holds its listener's
+	 * role. */
+	if (st->role != ROLE_LISTENER && (st->flags & SOCKET_ESTABLISHED))
+		return;
+	tp = bpf_skc_to_tcp_sock((void *)sk);
+	if (!tp)
+		return;
+	if (oldstate == TCP_SYN_SENT)
+		st->role = ROLE_CLIENT;
+	establish(sk, tp, st, false);
 }
 
 /*
@@ -447,10 +461,11 @@ static __always_inline void on_close(const struct sock *sk, int oldstate, bool t
 		return;
 	}
 	if (st->role == ROLE_LISTENER) {
-		/* Otherwise a child that came no further than SYN_RECV and holds a copy. */
 		if (oldstate == TCP_LISTEN)
 			tell_listen(sk, st, EVENT_LISTEN_CLOSE);
-		return;
+		/* A child that came no further than SYN_RECV holds a copy. */
+		if (oldstate == TCP_LISTEN || oldstate == TCP_SYN_RECV)
+			return;
 	}
 	if (oldstate == TCP_CLOSE) {
 		/* Closed before by the peer; now its holder closes it (tcp_close_state()). */
@@ -475,10 +490,16 @@ static __always_inline void on_close(const struct sock *sk, int oldstate, bool t
 		return;
 	now = bpf_ktime_get_boot_ns();
 	st->flags |= SOCKET_CLOSED;
-	if (!(st->flags & SOCKET_ESTABLISHED)) {
+	if (st->role != ROLE_LISTENER && !(st->flags & SOCKET_ESTABLISHED) &&
+	    (oldstate == TCP_SYN_SENT || oldstate == TCP_SYN_RECV || !st->role)) {
 		if (st->role == ROLE_CLIENT)
 			connect_failed(sk, tp, st, now);
 		return;
+	}
+	if (st->role == ROLE_LISTENER || !(st->flags & SOCKET_ESTABLISHED)) {
+		establish(sk, tp, st, true);
+		st->flags |= SOCKET_CLOSED;
+		now = st->established_ns;
 	}
 	st->failure = failure_of(sk->sk_err, true, false);
 	read_tcp(sk, tp, oldstate, st->role, &r);
@@ -756,6 +777,9 @@ int tcp_sweep(struct bpf_iter__tcp *ctx)
 		if (!st)
 			return 0;
 	}
+	if (st->role == ROLE_LISTENER ||
+	    (st->role == ROLE_CLIENT && st->opened_ns && !(st->flags & SOCKET_ESTABLISHED)))
+		establish(sk, tp, st, true);
 	if (!(st->flags & SOCKET_ESTABLISHED))
 		adopt(sk, tp, st, state);
 	settle_owner(sk, st);
