@@ -78,7 +78,7 @@ fn log_to_stderr(level: LevelFilter) {
         .with_max_level(level)
         .with_writer(stderr)
         .with_target(false)
-        .with_ansi(stderr().is_terminal() && environment("NO_COLOR").is_none());
+        .with_ansi(stderr().is_terminal() && environment("NO_COLOR").is_none_or(|v| v.is_empty()));
     if in_journal { log.without_time().init() } else { log.init() }
 }
 

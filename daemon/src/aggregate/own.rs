@@ -45,7 +45,7 @@ macro_rules! metrics {
 metrics! {
     LOSSES = "netsonde.self.losses", Counter, "{record}", [LOSS_REASON],
         "Records and measurements that the kernel side could not write as meant";
-    STATE = "netsonde.self.signal.state", Gauge, "1", [SIGNAL_NAME, SIGNAL_STATE],
+    STATE = "netsonde.self.signal.state", Gauge, "{signal}", [SIGNAL_NAME, SIGNAL_STATE],
         "1 for the state that each signal is in";
     SWEEP_DURATION = "netsonde.self.sweep.duration", Gauge, "s", [],
         "How long the last sweep took, from the first socket to the last drained flow";

@@ -51,6 +51,7 @@ pub struct Aggregation {
     series: Store,
     /// Rebuilt by each sweep.
     listeners: Store,
+    listeners_folded: u64,
     exporters: Exporters,
     pending_logs: Vec<LogRecord>,
     unattributed: u64,
@@ -84,6 +85,7 @@ impl Aggregation {
             users: Users::new("/etc/passwd"),
             series: Store::new(config.metrics.clone(), now),
             listeners: Store::new(config.metrics.clone(), now),
+            listeners_folded: 0,
             exporters,
             pending_logs: Vec::new(),
             unattributed: 0,
@@ -246,6 +248,7 @@ impl Aggregation {
             };
             self.listeners.add(Some(&flow), [one].into_iter(), now, now);
         }
+        self.listeners_folded += self.listeners.statistics().folded;
         self.listeners.collect(now)
     }
 
@@ -296,11 +299,11 @@ impl Aggregation {
             repaired: table.repaired,
             unattributed: self.unattributed,
         };
-        let store = self.series.statistics();
+        let (store, listeners) = (self.series.statistics(), self.listeners.statistics());
         status.series = SeriesStatus {
-            held: store.series,
+            held: store.series + listeners.series,
             limit: self.config.metrics.series_limit.get().into(),
-            folded: store.folded,
+            folded: store.folded + self.listeners_folded,
             expired: store.expired,
         };
         status.destinations = self.exporters.statistics().iter().map(destination_status).collect();

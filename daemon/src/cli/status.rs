@@ -28,7 +28,7 @@ pub async fn status(socket: &Path, json: bool, out: &mut impl Write) -> anyhow::
                 Ok(_) => "this host and user could run one".to_owned(),
                 Err(e) => format!("this host or user could not run one: {e}"),
             };
-            return Err(e.context(format!("no daemon answers at {}; {here}", socket.display())));
+            return Err(e.context(format!("no daemon answers at {} ({here})", socket.display())));
         }
     };
     let answer: StatusAnswer = serde_json::from_slice(&body).context("the daemon's answer cannot be read")?;

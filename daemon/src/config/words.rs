@@ -75,13 +75,13 @@ impl Word for EventKind {
 /// An attribute that a flow's metrics can carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FlowAttribute {
-    /// `network.transport`: tcp or udp.
+    /// `network.transport`: tcp.
     NetworkTransport,
     /// `network.type`: ipv4 or ipv6.
     NetworkType,
     /// `netsonde.socket.role`: client or server.
     SocketRole,
-    /// `server.address`: the remote's name or address for a client, the local address for a server.
+    /// `server.address`: the remote address of a client, the local address of a server.
     ServerAddress,
     /// `server.port`: the service port.
     ServerPort,

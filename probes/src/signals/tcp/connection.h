@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What state changes and sweeps share: who may have accepted, how a connection begins, and what is
+ * told of it. */
+#ifndef NETSONDE_TCP_CONNECTION_H
+#define NETSONDE_TCP_CONNECTION_H
+
+#include "core.h"
+
+static __always_inline void note_listening_process(const struct owner *owner, bool shared)
+{
+	struct listening_process p = {.forked = shared};
+	struct listening_process *seen;
+
+	seen = bpf_map_lookup_elem(&listening_processes, &owner->tgid);
+	if (seen) {
+		seen->forked |= shared;
+		return;
+	}
+	bpf_map_update_elem(&listening_processes, &owner->tgid, &p, BPF_ANY);
+}
+
+/* Nobody but the listener's owner can have accepted from it. A table that is full says no. */
+static __always_inline bool sole_acceptor(const struct socket_state *st)
+{
+	struct listening_process *p;
+
+	if ((st->flags & SOCKET_SHARED) || !st->owner.tgid)
+		return false;
+	p = bpf_map_lookup_elem(&listening_processes, &st->owner.tgid);
+	return p && !p->forked;
+}
+
+static __always_inline void event_endpoints(struct socket_event *e, const struct sock *sk,
+					    const struct socket_state *st)
+{
+	const struct sock_common *skc = &sk->__sk_common;
+
+	e->owner = st->owner;
+	e->role = st->role;
+	e->network_namespace = st->network_namespace;
+	e->socket_cookie = bpf_get_socket_cookie((void *)sk);
+	local_address(skc, e->local_address);
+	e->local_port = st->local_port;
+	if (st->role == ROLE_LISTENER)
+		return;
+	remote_address(skc, e->remote_address);
+	e->remote_port = bpf_ntohs(skc->skc_dport);
+}
+
+static __always_inline void tell_listen(const struct sock *sk, const struct socket_state *st,
+					__u32 kind)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct socket_event *e = event_reserve(kind, now);
+
+	if (!e)
+		return;
+	event_endpoints(e, sk, st);
+	e->backlog = sk->sk_max_ack_backlog;
+	if (kind == EVENT_LISTEN_CLOSE && st->opened_ns)
+		e->duration_ns = now - st->opened_ns;
+	event_submit(e);
+}
+
+static __always_inline void tell_open(const struct sock *sk, struct socket_state *st)
+{
+	struct socket_event *e;
+
+	if (st->role == ROLE_SERVER)
+		st->flags &= ~SOCKET_ACCEPT_UNTOLD;
+	e = event_reserve(st->role == ROLE_CLIENT ? EVENT_CONNECT : EVENT_ACCEPT,
+			  st->established_ns);
+	if (!e)
+		return;
+	event_endpoints(e, sk, st);
+	e->duration_ns = (__u64)st->connect_us * 1000;
+	event_submit(e);
+}
+
+static __always_inline void tell_failure(const struct sock *sk, const struct socket_state *st,
+					 __u64 now)
+{
+	struct socket_event *e = event_reserve(EVENT_FAILURE, now);
+
+	if (!e)
+		return;
+	event_endpoints(e, sk, st);
+	e->failure = st->failure - 1;
+	e->kernel_error = sk->sk_err;
+	e->duration_ns =
+		now - (st->flags & SOCKET_ESTABLISHED ? st->established_ns : st->opened_ns);
+	event_submit(e);
+}
+
+static __always_inline void tell_close(const struct sock *sk, struct tcp_sock *tp,
+				       struct socket_state *st, __u64 now)
+{
+	struct socket_event *e = event_reserve(EVENT_CLOSE, now);
+
+	if (!e)
+		return;
+	event_endpoints(e, sk, st);
+	e->partial = !!(st->flags & SOCKET_OLDER);
+	e->duration_ns = st->established_ns ? now - st->established_ns : 0;
+	e->transmit_bytes = st->last.transmit_bytes;
+	e->receive_bytes = st->last.receive_bytes;
+	e->transmit_segments = tp->segs_out;
+	e->receive_segments = tp->segs_in;
+	e->retransmits = tp->total_retrans;
+	e->smoothed_rtt_us = tp->srtt_us >> 3;
+	event_submit(e);
+}
+
+/*
+ * A connection begins. `late`: nobody saw it reach ESTABLISHED, and it is known from what came
+ * before and after; when that was, and which of its retransmits were SYNs, is not.
+ */
+static __always_inline void establish(const struct sock *sk, struct tcp_sock *tp,
+				      struct socket_state *st, bool late)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+
+	st->established_ns = now;
+	st->local_port = sk->__sk_common.skc_num ?: st->local_port;
+	st->network_namespace = socket_namespace(sk);
+	if (st->role == ROLE_CLIENT) {
+		st->flags |= SOCKET_ESTABLISHED;
+		/* No program can have seen a SYN from before our start. */
+		if (st->opened_ns)
+			st->connect_us = (now - st->opened_ns) / 1000;
+		else
+			st->flags |= SOCKET_OLDER;
+		if (!late) {
+			st->syn_retransmits = tp->total_retrans;
+			st->last.retransmits = tp->total_retrans;
+		}
+		if (st->owner.tgid)
+			tell_open(sk, st);
+		return;
+	}
+	/* A copy of the listener's state, or nothing when the listener is not known. */
+	__builtin_memset(&st->last, 0, sizeof(st->last));
+	st->role = ROLE_SERVER;
+	st->opened_ns = now;
+	st->connect_us = 0;
+	st->held_generation = 0;
+	st->candidate_generation = 0;
+	st->flags = (st->flags & SOCKET_SHARED) | SOCKET_ESTABLISHED | SOCKET_ACCEPT_UNTOLD;
+	/* What the request socket sent again was a SYN-ACK, and counted as such. */
+	if (!late)
+		st->last.retransmits = tp->total_retrans;
+	if (sole_acceptor(st)) {
+		st->flags |= SOCKET_OWNED;
+		tell_open(sk, st);
+	}
+}
+
+#endif

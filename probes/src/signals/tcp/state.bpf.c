@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * TCP: who opened, accepted and closed which connection, and what it moved. No program runs per
+ * segment, send or receive: the kernel's own counters are read when a socket closes and by a sweep
+ * in between, and what is new since the last reading is added to the socket's flow.
+ *
+ * Owners. A client's is whoever called connect(), a listener's whoever called listen(). An accepted
+ * child inherits the listener's; when that process has forked since, somebody else may have
+ * accepted it, and the child's measurements wait until its holder shows itself: by closing it
+ * (close() and shutdown() change its state in their caller's context) or in a walk over open files.
+ */
+#include "connection.h"
+#include "reading.h"
+
+static __always_inline void on_connect(const struct sock *sk)
+{
+	struct socket_state *st = socket_create(sk);
+
+	if (!st)
+		return;
+	/* The same socket may have been connected before. */
+	__builtin_memset(st, 0, sizeof(*st));
+	owner_of_caller(&st->owner);
+	st->role = ROLE_CLIENT;
+	st->flags = SOCKET_OWNED;
+	st->opened_ns = bpf_ktime_get_boot_ns();
+	st->network_namespace = socket_namespace(sk);
+}
+
+static __always_inline void on_listen(const struct sock *sk)
+{
+	struct socket_state *st = socket_create(sk);
+
+	if (!st)
+		return;
+	__builtin_memset(st, 0, sizeof(*st));
+	owner_of_caller(&st->owner);
+	st->role = ROLE_LISTENER;
+	st->flags = SOCKET_OWNED;
+	st->opened_ns = bpf_ktime_get_boot_ns();
+	st->network_namespace = socket_namespace(sk);
+	st->local_port = sk->__sk_common.skc_num;
+	note_listening_process(&st->owner, false);
+	tell_listen(sk, st, EVENT_LISTEN_OPEN);
+}
+
+static __always_inline void on_established(const struct sock *sk, int oldstate)
+{
+	struct socket_state *st = socket_create(sk);
+	struct tcp_sock *tp;
+
+	if (!st)
+		return;
+	/* The twin program has been here; a child that nobody has seen still holds its listener's
+	 * role. */
+	if (st->role != ROLE_LISTENER && (st->flags & SOCKET_ESTABLISHED))
+		return;
+	tp = bpf_skc_to_tcp_sock((void *)sk);
+	if (!tp)
+		return;
+	if (oldstate == TCP_SYN_SENT)
+		st->role = ROLE_CLIENT;
+	establish(sk, tp, st, false);
+}
+
+/*
+ * A server that forks for each connection accepts in the parent and serves in the child, which is
+ * the one that closes. What a sweep has already given to a process stays with it.
+ */
+static __always_inline bool may_be_claimed(const struct socket_state *st)
+{
+	return st->role == ROLE_SERVER && !(st->flags & SOCKET_COUNTED);
+}
+
+/* close() and shutdown() bring their caller, unless the last reference was dropped by a kernel
+ * thread. */
+static __always_inline void claim_for_caller(const struct sock *sk, struct socket_state *st)
+{
+	struct task_struct *caller = bpf_get_current_task_btf();
+
+	if (!(caller->flags & PF_KTHREAD))
+		owner_of_task(caller, &st->owner);
+	st->flags |= SOCKET_OWNED | SOCKET_CLAIMED;
+}
+
+static __always_inline void on_shutdown(const struct sock *sk)
+{
+	struct socket_state *st = socket_lookup(sk);
+
+	if (st && may_be_claimed(st))
+		claim_for_caller(sk, st);
+}
+
+static __always_inline __u8 failure_of(int error, bool established, bool given_up)
+{
+	switch (error) {
+	case ECONNREFUSED:
+		return FAILURE_REFUSED + 1;
+	case ECONNRESET:
+	case EPIPE: /* a reset after the peer's FIN (tcp_reset()) */
+		return FAILURE_RESET + 1;
+	case ETIMEDOUT:
+		return FAILURE_TIMED_OUT + 1;
+	case EHOSTUNREACH:
+		return FAILURE_HOST_UNREACHABLE + 1;
+	case ENETUNREACH:
+		return FAILURE_NET_UNREACHABLE + 1;
+	case 0:
+		if (established)
+			return 0;
+		return (given_up ? FAILURE_ABORTED : FAILURE_OTHER) + 1;
+	}
+	return FAILURE_OTHER + 1;
+}
+
+static __always_inline void finish(const struct sock *sk, struct tcp_sock *tp,
+				   struct socket_state *st, const struct reading *delta, __u64 now)
+{
+	struct flow_value *flow;
+	struct flow_key key;
+
+	if (!st->owner.tgid)
+		count_loss(LOSS_UNOWNED);
+	flow_key_of(&key, &sk->__sk_common, st);
+	flow = flow_entry(&key);
+	if (flow) {
+		add_closing(flow, st, now);
+		add_delta(flow, st, delta, st->smoothed_rtt_us);
+	}
+	if (st->flags & SOCKET_ACCEPT_UNTOLD)
+		tell_open(sk, st);
+	if (st->failure)
+		tell_failure(sk, st, now);
+	tell_close(sk, tp, st, now);
+}
+
+static __always_inline void connect_failed(const struct sock *sk, struct tcp_sock *tp,
+					   struct socket_state *st, __u64 now)
+{
+	struct flow_value *flow;
+	struct flow_key key;
+
+	st->failure =
+		failure_of(sk->sk_err, false, (sk->sk_shutdown & SHUTDOWN_MASK) == SHUTDOWN_MASK);
+	/* inet_num has been given back by now (inet_put_port()), its copy in network order has not.
+	 */
+	st->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	flow_key_of(&key, &sk->__sk_common, st);
+	flow = flow_entry(&key);
+	if (flow) {
+		add(&flow->transmit_segments, tp->segs_out);
+		add(&flow->receive_segments, tp->segs_in);
+		add(&flow->retransmits_syn, tp->total_retrans);
+		if (st->flags & SOCKET_RESET_RECEIVED)
+			add(&flow->resets_received, 1);
+		add_failure(flow, st->failure);
+	}
+	tell_failure(sk, st, now);
+}
+
+static __always_inline void on_close(const struct sock *sk, int oldstate, bool twin)
+{
+	struct socket_state *st = socket_lookup(sk);
+	struct reading r, delta;
+	struct tcp_sock *tp;
+	__u64 now;
+
+	if (!st) {
+		if (!twin && oldstate != TCP_CLOSE && oldstate != TCP_LISTEN &&
+		    oldstate != TCP_SYN_RECV)
+			count_loss(LOSS_STATE_MISSING);
+		return;
+	}
+	if (st->role == ROLE_LISTENER) {
+		if (oldstate == TCP_LISTEN)
+			tell_listen(sk, st, EVENT_LISTEN_CLOSE);
+		/* A child that came no further than SYN_RECV holds a copy. */
+		if (oldstate == TCP_LISTEN || oldstate == TCP_SYN_RECV)
+			return;
+	}
+	if (oldstate == TCP_CLOSE) {
+		/* Closed before by the peer; now its holder closes it (tcp_close_state()). */
+		if (!(st->flags & SOCKET_FINAL_PENDING))
+			return;
+		tp = bpf_skc_to_tcp_sock((void *)sk);
+		if (!tp)
+			return;
+		now = bpf_ktime_get_boot_ns();
+		st->flags &= ~SOCKET_FINAL_PENDING;
+		claim_for_caller(sk, st);
+		delta = st->last;
+		read_tcp(sk, tp, TCP_CLOSE, st->role, &r);
+		st->last = r;
+		finish(sk, tp, st, &delta, now);
+		return;
+	}
+	if (st->flags & SOCKET_CLOSED)
+		return;
+	tp = bpf_skc_to_tcp_sock((void *)sk);
+	if (!tp)
+		return;
+	now = bpf_ktime_get_boot_ns();
+	st->flags |= SOCKET_CLOSED;
+	if (st->role != ROLE_LISTENER && !(st->flags & SOCKET_ESTABLISHED) &&
+	    (oldstate == TCP_SYN_SENT || oldstate == TCP_SYN_RECV || !st->role)) {
+		if (st->role == ROLE_CLIENT)
+			connect_failed(sk, tp, st, now);
+		return;
+	}
+	if (st->role == ROLE_LISTENER || !(st->flags & SOCKET_ESTABLISHED)) {
+		establish(sk, tp, st, true);
+		st->flags |= SOCKET_CLOSED;
+		now = st->established_ns;
+	}
+	st->failure = failure_of(sk->sk_err, true, false);
+	read_tcp(sk, tp, oldstate, st->role, &r);
+	if ((st->flags & (SOCKET_OLDER | SOCKET_BASELINE)) == SOCKET_OLDER)
+		st->last = r;
+	advance(st, &r, &delta);
+	st->smoothed_rtt_us = tp->srtt_us >> 3;
+	if (may_be_claimed(st) && !(st->flags & SOCKET_CLAIMED)) {
+		/* __tcp_close() shuts both ways down before it changes the state. */
+		if ((sk->sk_shutdown & SHUTDOWN_MASK) == SHUTDOWN_MASK) {
+			claim_for_caller(sk, st);
+		} else if (!(st->flags & SOCKET_OWNED) && sk->sk_socket) {
+			/* Reset by the peer while its holder still has it open. */
+			st->last = delta;
+			st->flags |= SOCKET_FINAL_PENDING;
+			return;
+		}
+		/* Never accepted: it stays with whoever listens. */
+	}
+	finish(sk, tp, st, &delta, now);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tcp_state_changed, const struct sock *sk, const int oldstate, const int newstate)
+{
+	if (!is_tcp(sk))
+		return 0;
+	switch (newstate) {
+	case TCP_SYN_SENT:
+		on_connect(sk);
+		break;
+	case TCP_LISTEN:
+		on_listen(sk);
+		break;
+	case TCP_ESTABLISHED:
+		on_established(sk, oldstate);
+		break;
+	case TCP_FIN_WAIT1:
+	case TCP_LAST_ACK:
+		on_shutdown(sk);
+		break;
+	case TCP_CLOSE:
+		on_close(sk, oldstate, false);
+		break;
+	}
+	return 0;
+}
+
+/*
+ * The twin. A kernel since 6.1 (commit 05b24ff9b2cf) skips a tracepoint program that is already
+ * running on the processor, and a softirq may interrupt tcp_state_changed wherever that runs for a
+ * system call. What it then skips is one of the two changes that come from softirqs, and its twin,
+ * which is not running, sees to it. Whichever of the two comes second finds the flag that the first
+ * one set.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tcp_state_twin, const struct sock *sk, const int oldstate, const int newstate)
+{
+	if (!is_tcp(sk))
+		return 0;
+	if (newstate == TCP_ESTABLISHED)
+		on_established(sk, oldstate);
+	else if (newstate == TCP_CLOSE && oldstate != TCP_CLOSE && oldstate != TCP_LISTEN)
+		on_close(sk, oldstate, true);
+	return 0;
+}
+
+/* ---- resets and SYN-ACKs ------------------------------------------------------------------- */
+
+SEC("tp_btf/tcp_receive_reset")
+int BPF_PROG(tcp_reset_received, struct sock *sk)
+{
+	struct socket_state *st;
+
+	if (!is_tcp(sk))
+		return 0;
+	/* The socket closes right after; the count goes with that. */
+	st = socket_lookup(sk);
+	if (st && st->role != ROLE_LISTENER)
+		st->flags |= SOCKET_RESET_RECEIVED;
+	return 0;
+}
+
+SEC("tp_btf/tcp_send_reset")
+int BPF_PROG(tcp_reset_sent, const struct sock *sk, const struct sk_buff *skb)
+{
+	struct socket_state *st = NULL;
+	struct flow_value *flow;
+	struct flow_key key = {};
+
+	if (sk)
+		st = socket_lookup(sk);
+	if (st && st->role != ROLE_LISTENER && st->role != ROLE_UNKNOWN)
+		flow_key_of(&key, &sk->__sk_common, st);
+	else
+		key.transport =
+			IPPROTO_TCP; /* the kernel's own answer, to a port that nobody has */
+	flow = flow_entry(&key);
+	if (flow)
+		add(&flow->resets_sent, 1);
+	return 0;
+}
+
+SEC("tp_btf/tcp_retransmit_synack")
+int BPF_PROG(tcp_synack_retransmitted, const struct sock *sk, const struct request_sock *req)
+{
+	struct socket_state *st;
+	struct flow_value *flow;
+	struct flow_key key;
+
+	st = socket_lookup(sk);
+	if (!st)
+		return 0;
+	flow_key_of(&key, &req->__req_common, st);
+	key.role = ROLE_SERVER;
+	flow = flow_entry(&key);
+	if (flow)
+		add(&flow->retransmits_synack, 1);
+	return 0;
+}
