@@ -137,6 +137,6 @@ fn prometheus_names_follow_unit_and_instrument() {
     assert_eq!(name("netsonde.flow.io"), "netsonde_flow_io_bytes_total");
     assert_eq!(name("netsonde.tcp.rtt"), "netsonde_tcp_rtt_seconds");
     assert_eq!(name("netsonde.tcp.connections.active"), "netsonde_tcp_connections_active");
-    assert_eq!(name("netsonde.self.signal.state"), "netsonde_self_signal_state_ratio");
+    assert_eq!(name("netsonde.self.signal.state"), "netsonde_self_signal_state");
     assert_eq!(name("netsonde.self.program.run_time"), "netsonde_self_program_run_time_seconds_total");
 }
