@@ -9,37 +9,14 @@ use super::attributes::{
 };
 use crate::descriptor::Event;
 
-/// `netsonde.listen.open`
-pub static LISTEN_OPEN: Event = Event {
-    name: "netsonde.listen.open",
-    config_key: "listen",
-    description: "A process called listen()",
-    attributes: &[
-        &NETWORK_TRANSPORT,
-        &NETWORK_TYPE,
-        &SERVER_ADDRESS,
-        &SERVER_PORT,
-        &NETWORK_NAMESPACE,
-        &SOCKET_COOKIE,
-        &BACKLOG,
-    ],
-};
-/// `netsonde.listen.close`
-pub static LISTEN_CLOSE: Event = Event {
-    name: "netsonde.listen.close",
-    config_key: "listen",
-    description: "A listening socket was closed by its last holder",
-    attributes: &[
-        &NETWORK_TRANSPORT,
-        &NETWORK_TYPE,
-        &SERVER_ADDRESS,
-        &SERVER_PORT,
-        &NETWORK_NAMESPACE,
-        &SOCKET_COOKIE,
-        &BACKLOG,
-        &LISTEN_DURATION,
-    ],
-};
+macro_rules! listener_and {
+    ($($own:expr),*) => {
+        &[
+            &NETWORK_TRANSPORT, &NETWORK_TYPE, &SERVER_ADDRESS, &SERVER_PORT, &NETWORK_NAMESPACE,
+            &SOCKET_COOKIE, &BACKLOG, $($own),*
+        ]
+    };
+}
 
 macro_rules! endpoints_and {
     ($($own:expr),*) => {
@@ -50,6 +27,20 @@ macro_rules! endpoints_and {
     };
 }
 
+/// `netsonde.listen.open`
+pub static LISTEN_OPEN: Event = Event {
+    name: "netsonde.listen.open",
+    config_key: "listen",
+    description: "A process called listen()",
+    attributes: listener_and!(),
+};
+/// `netsonde.listen.close`
+pub static LISTEN_CLOSE: Event = Event {
+    name: "netsonde.listen.close",
+    config_key: "listen",
+    description: "A listening socket was closed by its last holder",
+    attributes: listener_and!(&LISTEN_DURATION),
+};
 /// `netsonde.tcp.connect`
 pub static CONNECT: Event = Event {
     name: "netsonde.tcp.connect",
