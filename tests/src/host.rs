@@ -18,6 +18,8 @@ impl Host {
         if !rustix::process::geteuid().is_root() {
             bail!("these tests load BPF programs and make network namespaces: run them as root");
         }
+        // systemd makes /run/lock; a container or chroot may be without it.
+        std::fs::create_dir_all("/run/lock").context("cannot make /run/lock")?;
         let path = "/run/lock/netsonde-tests.lock";
         let lock = File::options()
             .create(true)
