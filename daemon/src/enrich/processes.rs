@@ -216,12 +216,8 @@ impl ProcessTable {
             return None;
         };
         self.statistics.repaired += 1;
-        // The parent's start is known to the tick only: take the table's process with that number.
-        let parent = self
-            .entries
-            .values()
-            .find(|e| e.process.id.pid == found.parent_pid && e.ended_ns.is_none())
-            .map(|e| Arc::clone(&e.process));
+        let parent =
+            self.entries.values().find(|e| found.is_child_of(e.process.id)).map(|e| Arc::clone(&e.process));
         let binary = found.binary.unwrap_or_default();
         let process = Process {
             id,

@@ -20,8 +20,14 @@ pub struct Found {
     pub parent_pid: u32,
     /// Start of the parent, in nanoseconds since boot, to the tick.
     pub parent_start_ns: u64,
-    /// Real user id.
-    pub uid: u32,
+}
+
+impl Found {
+    /// Whether that process is its parent: the number alone may have been used again.
+    #[must_use]
+    pub fn is_child_of(&self, process: ProcessId) -> bool {
+        process.pid == self.parent_pid && process.start_ns / TICK_NS == self.parent_start_ns / TICK_NS
+    }
 }
 
 /// Reads a process, if it is still that one and not another with its number.
@@ -29,7 +35,6 @@ pub struct Found {
 pub fn find(process: ProcessId) -> Option<Found> {
     let handle = procfs::process::Process::new(i32::try_from(process.pid).ok()?).ok()?;
     let binary = binary_of(&handle);
-    let uid = handle.status().ok()?.ruid;
     // Read last: if the number still belongs to the same process, so did all that was read before.
     let stat = handle.stat().ok()?;
     if stat.starttime != process.start_ns / TICK_NS {
@@ -41,7 +46,6 @@ pub fn find(process: ProcessId) -> Option<Found> {
         command: stat.comm,
         parent_pid: u32::try_from(stat.ppid).unwrap_or(0),
         parent_start_ns: parent_start.unwrap_or(0) * TICK_NS,
-        uid,
     })
 }
 
@@ -76,9 +80,12 @@ mod tests {
         let this = ProcessId { pid, start_ns: start_of(pid.cast_signed()) + 3 };
         let found = find(this).expect("found");
         let exe = std::env::current_exe().expect("it has a path");
-        assert_eq!(found.binary.expect("a binary").path, exe.to_string_lossy());
+        assert_eq!(found.binary.as_ref().expect("a binary").path, exe.to_string_lossy());
         assert_eq!(found.parent_pid, std::os::unix::process::parent_id());
-        assert_eq!(found.parent_start_ns, start_of(found.parent_pid.cast_signed()));
+        let parent =
+            ProcessId { pid: found.parent_pid, start_ns: start_of(found.parent_pid.cast_signed()) + 7 };
+        assert!(found.is_child_of(parent));
+        assert!(!found.is_child_of(ProcessId { start_ns: parent.start_ns + TICK_NS, ..parent }));
     }
 
     #[test]
