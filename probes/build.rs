@@ -81,7 +81,15 @@ fn translation_unit(sources: &[PathBuf]) -> Result<String, Box<dyn Error>> {
     // The helpers that netsonde calls are open to programs under a GPL-compatible licence only.
     writeln!(unit, "char LICENSE[] SEC(\"license\") = \"Dual BSD/GPL\";")?;
     // A layout that only travels through a ring or an iterator is in no map: naming it keeps its BTF.
-    for record in ["socket_event", "listener_record", "process_record", "exec_record"] {
+    for record in [
+        "socket_event",
+        "listener_record",
+        "holder_record",
+        "process_record",
+        "exec_record",
+        "cgroup_record",
+        "select_rule",
+    ] {
         writeln!(unit, "struct {record} *layout_of_{record};")?;
     }
     for names in [
@@ -91,6 +99,8 @@ fn translation_unit(sources: &[PathBuf]) -> Result<String, Box<dyn Error>> {
         "process_event_kind",
         "socket_role",
         "path_flag",
+        "process_flag",
+        "rule_transport",
         "histogram_layout",
     ] {
         writeln!(unit, "enum {names} *layout_of_{names};")?;

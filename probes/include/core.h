@@ -7,28 +7,12 @@
 #ifndef NETSONDE_CORE_H
 #define NETSONDE_CORE_H
 
+#include "identity.h"
 #include "kernel.h"
+#include "losses.h"
 #include "records.h"
-
-/* ---- settings and losses ------------------------------------------------------------------- */
-
-struct settings settings SEC(".data.settings");
-struct sweep_totals sweep_totals SEC(".data.totals");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, LOSS_KINDS);
-	__type(key, __u32);
-	__type(value, __u64);
-} losses SEC(".maps");
-
-static __always_inline void count_loss(__u32 reason)
-{
-	__u64 *n = bpf_map_lookup_elem(&losses, &reason);
-
-	if (n)
-		*n += 1;
-}
+#include "select.h"
+#include "settings.h"
 
 /* ---- sockets ------------------------------------------------------------------------------- */
 
@@ -45,6 +29,8 @@ static __always_inline void count_loss(__u32 reason)
 #define SOCKET_OWNER_ASKED	 (1 << 10) /* a walk over open files was asked for its sake */
 #define SOCKET_OWNER_ASKED_TWICE (1 << 11)
 #define SOCKET_CLAIMED		 (1 << 12) /* by a close() or shutdown() */
+#define SOCKET_EXCLUDED		 (1 << 13) /* by a selection rule: nothing of it is recorded */
+#define SOCKET_MANAGER_CANDIDATE (1 << 14) /* the candidate is a service manager */
 
 /* The counters of a tcp_sock, turned into what is published. */
 struct reading {
@@ -72,7 +58,10 @@ struct socket_state {
 	__u32 network_namespace;
 	__u32 held_generation;	    /* walk in which the owner was seen to hold it */
 	__u32 candidate_generation; /* walk in which the candidate was */
-	__u16 flags;
+	__u32 several_generation;   /* walk that found several processes to hold it */
+	__u32 rule_generation;	    /* of the rules that judged it */
+	__u32 rules;		    /* those that may apply, for user space */
+	__u32 flags;
 	__u16 local_port;
 	__u16 syn_retransmits; /* not yet added */
 	__u8 role;
@@ -85,19 +74,6 @@ struct {
 	__type(key, int);
 	__type(value, struct socket_state);
 } sockets SEC(".maps");
-
-/* Processes that listen: a fork by one of them means that others may accept. */
-struct listening_process {
-	__u32 forked;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 16384);
-	__type(key, __u32);
-	__type(value, struct listening_process);
-} listening_processes SEC(".maps");
 
 static __always_inline struct socket_state *socket_lookup(const struct sock *sk)
 {
@@ -112,25 +88,6 @@ static __always_inline struct socket_state *socket_create(const struct sock *sk)
 	if (!st)
 		count_loss(LOSS_SOCKET_STORAGE);
 	return st;
-}
-
-/* The task must be the caller's own, or one that an iterator handed out. */
-static __always_inline void owner_of_task(struct task_struct *task, struct owner *owner)
-{
-	owner->start_ns = task->group_leader->start_boottime;
-	owner->tgid = task->tgid;
-	owner->uid = BPF_CORE_READ(task, cred, uid.val);
-}
-
-/* Only where the kernel runs on behalf of the socket's user: never in a softirq. */
-static __always_inline void owner_of_caller(struct owner *owner)
-{
-	owner_of_task(bpf_get_current_task_btf(), owner);
-}
-
-static __always_inline bool same_process(const struct owner *a, const struct owner *b)
-{
-	return a->tgid == b->tgid && a->start_ns == b->start_ns;
 }
 
 static __always_inline __u32 socket_namespace(const struct sock *sk)
@@ -235,6 +192,7 @@ static __always_inline void flow_key_of(struct flow_key *key, const struct sock_
 	__builtin_memset(key, 0, sizeof(*key));
 	key->owner = st->owner;
 	key->network_namespace = st->network_namespace;
+	key->rules = st->rules;
 	key->role = st->role;
 	key->transport = IPPROTO_TCP;
 	if (st->role == ROLE_CLIENT) {
@@ -248,6 +206,41 @@ static __always_inline void flow_key_of(struct flow_key *key, const struct sock_
 	key->server_port = st->local_port;
 	if (settings.keep_client_address)
 		remote_address(skc, key->client_address);
+}
+
+/*
+ * Gives a socket to another process, or to the next program of the same. A connection that counts as
+ * active with the one counts with the other from now on.
+ */
+static __always_inline void change_owner(const struct sock *sk, struct socket_state *st,
+					 const struct owner *to)
+{
+	bool counted = st->flags & SOCKET_COUNTED;
+	struct flow_value *flow;
+	struct flow_key key;
+
+	if (counted) {
+		flow_key_of(&key, &sk->__sk_common, st);
+		flow = flow_entry(&key);
+		if (flow)
+			__sync_fetch_and_add(&flow->active, -1);
+	}
+	st->owner = *to;
+	if (counted) {
+		flow_key_of(&key, &sk->__sk_common, st);
+		flow = flow_entry(&key);
+		if (flow)
+			__sync_fetch_and_add(&flow->active, 1);
+	}
+}
+
+/* An exec takes the process's open sockets along to the new program. */
+static __always_inline void follow_image(const struct sock *sk, struct socket_state *st)
+{
+	struct owner next = st->owner;
+
+	if (newer_image(&st->owner, &next.image))
+		change_owner(sk, st, &next);
 }
 
 /* Ceiling of the binary logarithm; 0 for 0 and 1. */
@@ -351,6 +344,12 @@ static __always_inline __u64 ring_flags(void *ring)
 	if (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) < settings.wakeup_bytes)
 		return BPF_RB_NO_WAKEUP;
 	return BPF_RB_FORCE_WAKEUP;
+}
+
+static __always_inline void tell_process(void *record, __u64 size)
+{
+	if (bpf_ringbuf_output(&process_events, record, size, ring_flags(&process_events)))
+		count_loss(LOSS_PROCESS_RING_FULL);
 }
 
 static __always_inline struct socket_event *event_reserve(__u32 kind, __u64 now)

@@ -27,6 +27,7 @@ typedef _Bool bool;
 #define IPPROTO_TCP   6
 #define SOCK_STREAM   1
 #define PF_KTHREAD    0x00200000 /* include/linux/sched.h */
+#define PF_EXITING    0x00000004
 #define SHUTDOWN_MASK 3		 /* include/net/sock.h */
 
 /* include/net/tcp_states.h */
@@ -65,6 +66,20 @@ struct ns_common {
 
 struct net {
 	struct ns_common ns;
+};
+
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1]; /* as many as `level`, and one */
 };
 
 struct nsproxy {
@@ -114,6 +129,7 @@ struct sock {
 	int sk_err;
 	struct socket *sk_socket;
 	__u8 sk_shutdown;
+	__u8 sk_kern_sock : 1;
 	__u16 sk_protocol;
 	__u16 sk_type;
 };
@@ -141,6 +157,7 @@ struct tcp_sock {
 	__u32 write_seq;
 	__u32 srtt_us;
 	__u32 total_retrans;
+	bool is_mptcp; /* only with CONFIG_MPTCP */
 };
 
 struct sk_buff;
@@ -186,6 +203,30 @@ struct file {
 
 struct mm_struct {
 	struct file *exe_file;
+	unsigned long arg_start;
+	unsigned long arg_end;
+};
+
+struct fs_struct {
+	struct path pwd;
+};
+
+/* include/linux/kernfs.h; `id` is one number since 5.5 (commit 67c0496e87d1) */
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup_root {
+	int hierarchy_id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+	struct cgroup_root *root;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
 };
 
 typedef struct {
@@ -215,10 +256,18 @@ struct task_struct {
 	const struct cred *cred;
 	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
+	struct fs_struct *fs;
+	struct css_set *cgroups;
+	struct pid *thread_pid;
+	__u64 self_exec_id; /* 32 bits before 5.7 (commit d1e7fd6462ca) */
 	char comm[16];
 };
 
-struct linux_binprm;
+struct linux_binprm {
+	const char *filename;
+	const char *interp;
+};
+
 struct seq_file;
 
 struct bpf_iter_meta {

@@ -10,11 +10,18 @@
 #ifndef NETSONDE_RECORDS_H
 #define NETSONDE_RECORDS_H
 
-/* A process: its thread-group id in the host's namespace and when its leader started. */
+#define KERNEL_TGID 0xffffffffU /* in place of a process: the kernel itself */
+
+/*
+ * A process: its thread-group id in the host's namespace and when its leader started; and which of
+ * its programs, because an exec keeps both.
+ */
 struct owner {
 	__u64 start_ns;
-	__u32 tgid; /* 0: not known */
-	__u32 uid;  /* real user id when the socket became this process's */
+	__u32 tgid;  /* 0: not known */
+	__u32 uid;   /* real user id when the socket became this process's */
+	__u32 image; /* task_struct.self_exec_id: one more after each exec, a fork inherits it */
+	__u32 reserved;
 };
 
 enum socket_role {
@@ -33,9 +40,11 @@ struct flow_key {
 	__u8 server_address[16]; /* the remote of a client, the local address of a server */
 	__u8 client_address[16]; /* zero unless `keep_client_address` */
 	__u32 network_namespace; /* inode number, as in /proc/PID/ns/net */
+	__u32 rules;		 /* selection rules that may apply: bit i for rule i */
 	__u16 server_port;
 	__u8 role;
 	__u8 transport; /* IPPROTO_TCP; 0 only in the overflow entry */
+	__u32 reserved;
 };
 
 enum histogram_layout {
@@ -122,7 +131,7 @@ struct socket_event {
 	__u8 failure;	    /* failure: enum failure_kind */
 	__u8 partial;	    /* totals do not hold what went before netsonde's start */
 	__u32 kernel_error; /* failure: errno, 0 when the kernel set none */
-	__u32 reserved;
+	__u32 rules;	    /* as in a flow's key */
 };
 
 /* A listening socket, as a sweep found it. */
@@ -134,24 +143,45 @@ struct listener_record {
 	__u32 network_namespace;
 	__u32 backlog;
 	__u32 queued; /* connections waiting for accept() now */
+	__u32 rules;  /* as in a flow's key */
 	__u16 port;
 	__u8 ipv6_only;
 	__u8 shared; /* more than one process holds it */
+};
+
+/* One of several processes that hold a socket, as a walk over open files found it. */
+struct holder_record {
+	struct owner owner;
+	__u64 socket_cookie;
 };
 
 enum process_event_kind {
 	PROCESS_FORK = 0,
 	PROCESS_EXEC = 1,
 	PROCESS_EXIT = 2,
-	PROCESS_SEEN = 3, /* found by a walk of all processes */
+	PROCESS_SEEN = 3,   /* found by a walk of all processes */
+	PROCESS_MOVED = 4,  /* into another control group of a v1 hierarchy, or of the unified one */
+	PROCESS_OWNED = 5,  /* it got a socket while it was exiting */
+	CGROUP_MADE = 6,    /* these two are of a control group and no process */
+	CGROUP_REMOVED = 7,
 };
 
-#define PATH_BYTES 1024
-#define PATH_NAME  256 /* NAME_MAX and its NUL */
+enum process_flag {
+	PROCESS_KERNEL_THREAD = 1,
+	PROCESS_OWNED_SOCKETS = 2, /* exit: records that name it may still be on their way */
+};
+
+#define PATH_BYTES	1024
+#define PATH_NAME	256 /* NAME_MAX and its NUL */
+#define ARGUMENT_BYTES	2048
+#define SCRIPT_BYTES	512
+#define CGROUP_BYTES	512
 
 enum path_flag {
 	PATH_TRUNCATED = 1, /* deeper or longer than the record holds: the beginning is missing */
 	PATH_DELETED = 2,   /* the file had no name any more */
+	PATH_UNNAMED = 4,   /* the file never had one: a memfd, whose label is all there is */
+	ARGUMENTS_TRUNCATED = 8,
 };
 
 /* A process at a moment of its life. */
@@ -159,24 +189,81 @@ struct process_record {
 	__u64 time_ns;
 	__u64 start_ns;
 	__u64 parent_start_ns;
+	__u64 cgroup; /* number of its control group in the unified hierarchy */
 	__u32 tgid;
 	__u32 parent_tgid;
 	__u32 uid;
 	__u32 network_namespace;
+	__u32 image; /* as in struct owner */
+	__u32 namespace_pid; /* its number in its own pid namespace; 0 when that is the host's */
 	__u8 kind;
+	__u8 flags; /* enum process_flag */
 	__u8 path_flags;
-	__u16 path_length;
-	__u32 is_kernel_thread;
+	__u8 reserved[5];
 	char command[16];
 };
 
 /*
- * An exec brings the binary's path as well: the names from the file up to the root, each ended by
- * NUL, `path_length` bytes in all.
+ * An exec brings, one after the other: the names of the binary from the file up to the root, each
+ * ended by NUL; for a script its name as it was given to execve(); if that is relative, the names
+ * of the directory that it is relative to; and the arguments, if they are asked for.
  */
 struct exec_record {
 	struct process_record process;
-	char path[PATH_BYTES + PATH_NAME];
+	__u16 path_length;
+	__u16 script_length;
+	__u16 directory_length;
+	__u16 arguments_length;
+	char data[2 * (PATH_BYTES + PATH_NAME) + SCRIPT_BYTES + ARGUMENT_BYTES];
+};
+
+/* A control group that was made or removed, or that a process was moved into. */
+struct cgroup_record {
+	struct process_record process; /* of which only kind, time_ns and cgroup have a meaning for a cgroup */
+	__u32 hierarchy;	       /* 0: the unified one (include/linux/cgroup-defs.h) */
+	__u16 path_length;	       /* without NUL */
+	__u16 reserved;
+	char path[CGROUP_BYTES];
+};
+
+/* ---- selection ------------------------------------------------------------------------------- */
+
+#define RULES	      31
+#define RULES_DECIDED (1U << 31) /* in a mask of rules: the kernel has decided, nobody need ask again */
+#define RULE_NETWORKS 16
+#define RULE_PORTS    16
+#define RULE_USERS    16
+
+struct rule_network {
+	__u64 address[2]; /* both in network order, IPv4 mapped */
+	__u64 mask[2];
+};
+
+struct rule_ports {
+	__u16 low;
+	__u16 high;
+};
+
+/*
+ * What the kernel can judge of a selection rule: an empty list asks for nothing. One that also asks
+ * for what only user space knows is a candidate when all this holds.
+ */
+struct select_rule {
+	struct rule_network networks[RULE_NETWORKS];
+	struct rule_ports ports[RULE_PORTS];
+	__u32 users[RULE_USERS];
+	__u8 network_count;
+	__u8 port_count;
+	__u8 user_count;
+	__u8 transports; /* bit per enum rule_transport; 0: any */
+	__u8 exclude;
+	__u8 needs_process;
+	__u8 reserved[2];
+};
+
+enum rule_transport {
+	RULE_TCP = 1,
+	RULE_UDP = 2,
 };
 
 /* Everything that was not recorded as meant, by reason. Indices of the `losses` map. */
@@ -189,7 +276,8 @@ enum loss {
 	LOSS_SOCKET_STORAGE = 5,  /* no memory for a socket's state */
 	LOSS_UNOWNED = 6,	  /* a connection closed and no process was known for it */
 	LOSS_STATE_MISSING = 7,	  /* a connection closed that carried no state */
-	LOSS_KINDS = 8,
+	LOSS_IMAGES_FULL = 8,	  /* an exec with open sockets could not be noted */
+	LOSS_KINDS = 9,
 };
 
 /* What the last sweep met; written by the kernel side, reset by user space before a sweep. */
@@ -207,6 +295,12 @@ struct settings {
 	__u32 keep_client_address;
 	__u32 holder_generation; /* counts the walks over open files */
 	__u32 wakeup_bytes;	 /* ring fill from which its reader is woken */
+	__u32 rule_count;
+	__u32 rule_base;	 /* 0 or RULES: those in force are not the ones that are written */
+	__u32 rule_generation;	 /* counts their changes; 0: there never were any */
+	__u32 exclude_by_default;
+	__u32 keep_arguments;
+	__u32 legacy_hierarchy; /* the cgroup v1 hierarchy that counts on this host; 0: none */
 };
 
 #endif

@@ -51,6 +51,15 @@ impl Kernel for RunningKernel {
     }
 }
 
+/// The highest process id and one (`kernel.pid_max`): 4,194,304, the most there can be, when it cannot be read.
+#[must_use]
+pub fn pid_max() -> u32 {
+    /// `PID_MAX_LIMIT` of 64-bit kernels (include/linux/threads.h).
+    const LIMIT: u32 = 4 << 20;
+    let text = std::fs::read_to_string("/proc/sys/kernel/pid_max").unwrap_or_default();
+    text.trim().parse().ok().filter(|n| (1..=LIMIT).contains(n)).unwrap_or(LIMIT)
+}
+
 /// The capabilities that netsonde needs, each with the reason (capabilities(7)).
 const NEEDED: &[(CapabilitySet, &str, &str)] = &[
     (CapabilitySet::BPF, "CAP_BPF", "loads the probes"),

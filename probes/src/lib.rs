@@ -16,6 +16,7 @@ pub mod loss;
 mod namespaces;
 pub mod records;
 mod rings;
+pub mod select;
 pub mod signals;
 mod sweep;
 pub mod verdict;
@@ -28,7 +29,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 pub use error::{ProbeError, Result};
 pub use load::Sizes;
 pub use rings::Records;
-pub use sweep::{Sweep, SweepTotals};
+pub use sweep::{Holders, Sweep, SweepTotals};
 
 use crate::facts::RunningKernel;
 use crate::flows::FlowTables;
@@ -37,7 +38,9 @@ use crate::loss::Losses;
 use crate::namespaces::Home;
 use crate::records::{bytes_of, raw};
 use crate::rings::Rings;
+use crate::select::{KernelSelection, Rules};
 use crate::signals::Signal;
+use crate::sweep::HolderWalks;
 use crate::verdict::SignalState;
 
 /// What can change while the probes run.
@@ -49,6 +52,10 @@ pub struct Settings {
     pub events_per_second: u64,
     /// Keep client addresses in flows, at the price of an entry for each.
     pub keep_client_address: bool,
+    /// Read the arguments of what is executed.
+    pub keep_arguments: bool,
+    /// Which sockets are observed.
+    pub selection: KernelSelection,
 }
 
 /// Everything needed to load the probes.
@@ -58,6 +65,9 @@ pub struct Options {
     pub disabled: BTreeSet<String>,
     /// Sizes of the maps.
     pub sizes: Sizes,
+    /// The cgroup v1 hierarchy whose changes are told of, beside the unified one; by number as in
+    /// `/proc/self/cgroup`.
+    pub legacy_hierarchy: Option<u32>,
     /// The rest.
     pub settings: Settings,
 }
@@ -69,10 +79,12 @@ pub struct Probes {
     rings: Rings,
     flows: FlowTables,
     losses: Losses,
+    rules: Rules,
     settings_map: MapHandle,
     totals_map: MapHandle,
     settings: raw::settings,
     home: Home,
+    holders: HolderWalks,
 }
 
 /// The state of one signal.
@@ -119,17 +131,21 @@ impl Probes {
         let rings = Rings::new(&map("events")?, &map("process_events")?)?;
         let flows = FlowTables::new(map("flows")?, map("flows_even")?, map("flows_odd")?)?;
         let losses = Losses::new(map("losses")?);
+        let rules = Rules::new(map("rules")?, map("rule_matches")?);
         let (settings_map, totals_map) = (map(".data.settings")?, map(".data.totals")?);
         let mut probes = Self {
             rings,
             flows,
             losses,
+            rules,
             settings_map,
             totals_map,
             settings: raw::settings::default(),
             home: Home::of_this_thread()?,
+            holders: HolderWalks::default(),
             loaded,
         };
+        probes.settings.legacy_hierarchy = options.legacy_hierarchy.unwrap_or(0);
         // A ring that is a quarter full wakes its reader, which otherwise comes by the clock.
         probes.settings.wakeup_bytes = options.sizes.event_ring.min(options.sizes.process_ring) / 4;
         probes.set(&options.settings)?;
@@ -145,7 +161,9 @@ impl Probes {
     pub fn set(&mut self, settings: &Settings) -> Result<()> {
         self.settings.events_per_second = settings.events_per_second;
         self.settings.keep_client_address = u32::from(settings.keep_client_address);
+        self.settings.keep_arguments = u32::from(settings.keep_arguments);
         self.settings.events_enabled = rings::event_mask(&settings.events);
+        self.rules.prepare(&settings.selection, &mut self.settings)?;
         self.write_settings()
     }
 
@@ -188,6 +206,15 @@ impl Probes {
         let mut losses = self.losses.read()?;
         losses.push((loss::UNDECODABLE, self.rings.undecodable()));
         Ok(losses)
+    }
+
+    /// Sockets that the kernel decided by each selection rule, since the rules are in force.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel's counters cannot be read.
+    pub fn rule_matches(&self) -> Result<Vec<u64>> {
+        self.rules.matches()
     }
 
     /// Kernel ids of the loaded programs.

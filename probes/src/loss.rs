@@ -46,6 +46,11 @@ pub const REASONS: &[(loss, &str, &str)] = &[
         "state_missing",
         "a connection closed that had no state: neither its bytes nor its end are counted",
     ),
+    (
+        loss::LOSS_IMAGES_FULL,
+        "images_full",
+        "a process with open sockets executed another program: they stay with the earlier one",
+    ),
 ];
 
 /// The kernel's counters.

@@ -42,6 +42,14 @@ unsafe impl Plain for raw::listener_record {}
 // SAFETY: as above.
 unsafe impl Plain for raw::process_record {}
 // SAFETY: as above.
+unsafe impl Plain for raw::exec_record {}
+// SAFETY: as above.
+unsafe impl Plain for raw::cgroup_record {}
+// SAFETY: as above.
+unsafe impl Plain for raw::holder_record {}
+// SAFETY: as above.
+unsafe impl Plain for raw::select_rule {}
+// SAFETY: as above.
 unsafe impl Plain for raw::settings {}
 // SAFETY: as above.
 unsafe impl Plain for raw::sweep_totals {}
@@ -81,18 +89,31 @@ impl ProcessId {
     }
 }
 
-/// Which process a socket belongs to and under which user it got it.
+/// Which process a socket belongs to, running which program, and under which user it got the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Owner {
     /// The process.
     pub process: ProcessId,
+    /// Which of its programs: grows with every exec, and a fork inherits it (`task_struct.self_exec_id`).
+    pub image: u32,
     /// Real user id.
     pub uid: u32,
 }
 
+/// Stands for the kernel in place of a thread-group id (`KERNEL_TGID` in `include/records.h`).
+const KERNEL: u32 = u32::MAX;
+
+impl Owner {
+    /// Whether the kernel made the socket for itself, as an NFS client's is.
+    #[must_use]
+    pub fn is_kernel(&self) -> bool {
+        self.process.pid == KERNEL
+    }
+}
+
 impl From<raw::owner> for Owner {
     fn from(o: raw::owner) -> Self {
-        Self { process: ProcessId { pid: o.tgid, start_ns: o.start_ns }, uid: o.uid }
+        Self { process: ProcessId { pid: o.tgid, start_ns: o.start_ns }, image: o.image, uid: o.uid }
     }
 }
 
@@ -147,6 +168,8 @@ pub struct Flow {
     pub client_address: Option<IpAddr>,
     /// Inode number of the network namespace.
     pub network_namespace: u32,
+    /// Which selection rules may apply.
+    pub rules: RuleMask,
     /// What did not fit the table, folded: nothing above is known.
     pub overflow: bool,
 }
@@ -160,6 +183,7 @@ impl From<&raw::flow_key> for Flow {
             server_port: k.server_port,
             client_address: (k.client_address != [0; 16]).then(|| address(k.client_address)),
             network_namespace: k.network_namespace,
+            rules: RuleMask(k.rules),
             overflow: k.transport == 0,
         }
     }
@@ -285,6 +309,8 @@ pub struct SocketEvent {
     pub backlog: u32,
     /// Failure only: the kernel's errno, 0 when it set none.
     pub errno: u32,
+    /// Which selection rules may apply.
+    pub rules: RuleMask,
 }
 
 impl SocketEvent {
@@ -336,6 +362,7 @@ pub(crate) fn socket_event(bytes: &[u8]) -> Option<SocketEvent> {
         },
         backlog: e.backlog,
         errno: e.kernel_error,
+        rules: RuleMask(e.rules),
     })
 }
 
@@ -362,6 +389,8 @@ pub struct Listener {
     pub ipv6_only: bool,
     /// Several processes hold it, or may.
     pub shared: bool,
+    /// Which selection rules may apply.
+    pub rules: RuleMask,
 }
 
 pub(crate) fn listener(bytes: &[u8]) -> Option<Listener> {
@@ -377,7 +406,14 @@ pub(crate) fn listener(bytes: &[u8]) -> Option<Listener> {
         queued: r.queued,
         ipv6_only: r.ipv6_only != 0,
         shared: r.shared != 0,
+        rules: RuleMask(r.rules),
     })
+}
+
+/// One of several processes that hold a socket: its cookie and who.
+pub(crate) fn holder(bytes: &[u8]) -> Option<(u64, Owner)> {
+    let r: raw::holder_record = read(bytes)?;
+    Some((r.socket_cookie, r.owner.into()))
 }
 
 /// The binary of a process, as the kernel held it at the exec.
@@ -387,8 +423,24 @@ pub struct BinaryPath {
     pub path: String,
     /// The file had been unlinked.
     pub deleted: bool,
+    /// The file is in memory only (memfd_create(2)): the path is `/memfd:` and its label, as in
+    /// `/proc/PID/exe`.
+    pub memfd: bool,
     /// Longer than the record holds: the beginning is missing.
     pub truncated: bool,
+}
+
+/// What an exec started.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Execution {
+    /// The binary: of a script its interpreter.
+    pub binary: BinaryPath,
+    /// The script, absolute: what execve(2) was given where that names another file than the binary.
+    pub script: Option<String>,
+    /// The arguments, if they were asked for; the beginning of them when they are many.
+    pub arguments: Option<Vec<String>>,
+    /// There are more arguments than the record holds.
+    pub arguments_truncated: bool,
 }
 
 /// What happened to a process.
@@ -397,9 +449,21 @@ pub enum ProcessEventKind {
     /// It was made; it runs its parent's binary.
     Fork,
     /// It runs another binary now.
-    Exec(BinaryPath),
+    Exec(Box<Execution>),
     /// Its last thread ended.
-    Exit,
+    Exit {
+        /// Records that name it may still be on their way.
+        owned_sockets: bool,
+    },
+    /// It exits, and one of the sockets that it closes thereby was found to be its own.
+    Owned,
+    /// It is in another control group now, whose number is in the event.
+    Moved {
+        /// Number of the hierarchy: 0 for the unified one.
+        hierarchy: u32,
+        /// Path of the group in its hierarchy.
+        path: String,
+    },
     /// A walk over all processes found it.
     Seen,
 }
@@ -413,16 +477,50 @@ pub struct ProcessEvent {
     pub time_ns: u64,
     /// Which process.
     pub process: ProcessId,
+    /// Which of its programs, see [`Owner::image`].
+    pub image: u32,
     /// Its parent at that moment.
     pub parent: ProcessId,
     /// Real user id.
     pub uid: u32,
     /// Inode number of its network namespace; 0 when it has left it.
     pub network_namespace: u32,
+    /// Number of its control group in the unified hierarchy: the inode of its directory.
+    pub cgroup: u64,
+    /// Its number in its own pid namespace, when that is not the host's.
+    pub namespace_pid: Option<u32>,
     /// It has no binary.
     pub kernel_thread: bool,
     /// Name of its first thread (`comm`), at most 15 bytes.
     pub command: String,
+}
+
+/// A control group of the unified hierarchy that was made or removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CgroupEvent {
+    /// The inode of its directory.
+    pub id: u64,
+    /// Its path from the root of the hierarchy.
+    pub path: String,
+    /// It is gone.
+    pub removed: bool,
+}
+
+/// The selection rules that may apply to a socket, as far as the kernel can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct RuleMask(pub(crate) u32);
+
+impl RuleMask {
+    /// Those rules, by number from 0; for tests and for what the kernel did not judge.
+    #[must_use]
+    pub fn of(rules: impl IntoIterator<Item = usize>) -> Self {
+        Self(rules.into_iter().filter(|&i| i < crate::select::MAX_RULES).fold(0, |mask, i| mask | 1 << i))
+    }
+
+    /// Their numbers, ascending.
+    pub fn rules(self) -> impl Iterator<Item = usize> {
+        (0..crate::select::MAX_RULES).filter(move |i| self.0 & (1 << i) != 0)
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -440,20 +538,105 @@ fn path_from_names(names: &[u8]) -> String {
     path
 }
 
+fn execution(bytes: &[u8]) -> Option<Execution> {
+    let header = std::mem::offset_of!(raw::exec_record, data);
+    // Only what is in use of the data was sent.
+    let mut whole = vec![0; size_of::<raw::exec_record>()];
+    whole.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    let r: raw::exec_record = read(&whole)?;
+    let mut rest = bytes.get(header..)?;
+    let mut part = |length: u16| {
+        let (part, after) = rest.split_at_checked(length.into())?;
+        rest = after;
+        Some(part)
+    };
+    let flag = |flag: raw::path_flag| u32::from(r.process.path_flags) & flag.0 != 0;
+    let names = part(r.path_length)?;
+    let unnamed = flag(raw::path_flag::PATH_UNNAMED);
+    let memfd = unnamed && names.starts_with(b"memfd:");
+    let binary = BinaryPath {
+        path: if names.is_empty() { String::new() } else { path_from_names(names) },
+        deleted: flag(raw::path_flag::PATH_DELETED) || (unnamed && !memfd),
+        memfd,
+        truncated: flag(raw::path_flag::PATH_TRUNCATED),
+    };
+    let (script, directory) = (part(r.script_length)?, part(r.directory_length)?);
+    let script = (!script.is_empty()).then(|| absolute(until_nul(script), directory));
+    let arguments = part(r.arguments_length)?;
+    let arguments = (!arguments.is_empty()).then(|| split_arguments(arguments));
+    Some(Execution {
+        binary,
+        script,
+        arguments,
+        arguments_truncated: flag(raw::path_flag::ARGUMENTS_TRUNCATED),
+    })
+}
+
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&b| b == 0).next().unwrap_or_default()
+}
+
+/// A path as it was given, and the names of the directory that it starts from if it is relative. Components
+/// that say nothing are left out; `..` is kept, because what is before it may be a symbolic link.
+fn absolute(given: &[u8], directory: &[u8]) -> String {
+    let given = String::from_utf8_lossy(given);
+    let mut path = match (given.starts_with('/'), directory.is_empty()) {
+        (true, _) | (_, true) => String::new(),
+        (false, false) => path_from_names(directory),
+    };
+    for component in given.split('/').filter(|c| !c.is_empty() && *c != ".") {
+        path.push('/');
+        path.push_str(component);
+    }
+    path
+}
+
+/// Arguments as they lie in the memory of a process and in `/proc/PID/cmdline`: each ended by NUL.
+#[must_use]
+pub fn split_arguments(bytes: &[u8]) -> Vec<String> {
+    let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+    bytes.split(|&b| b == 0).map(text).collect()
+}
+
+/// What a record of the process ring tells of.
+pub(crate) enum ProcessRecord {
+    Process(ProcessEvent),
+    Cgroup(CgroupEvent),
+}
+
+pub(crate) fn process_record(bytes: &[u8]) -> Option<ProcessRecord> {
+    let r: raw::process_record = read(bytes)?;
+    let removed = match raw::process_event_kind(u32::from(r.kind)) {
+        raw::process_event_kind::CGROUP_MADE => false,
+        raw::process_event_kind::CGROUP_REMOVED => true,
+        _ => return process_event(bytes).map(ProcessRecord::Process),
+    };
+    let (_, path) = cgroup_path(bytes)?;
+    Some(ProcessRecord::Cgroup(CgroupEvent { id: r.cgroup, path, removed }))
+}
+
+fn cgroup_path(bytes: &[u8]) -> Option<(u32, String)> {
+    let mut whole = vec![0; size_of::<raw::cgroup_record>()];
+    whole.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    let r: raw::cgroup_record = read(&whole)?;
+    let path = bytes.get(std::mem::offset_of!(raw::cgroup_record, path)..)?;
+    Some((r.hierarchy, text(path.get(..r.path_length.into())?)))
+}
+
 pub(crate) fn process_event(bytes: &[u8]) -> Option<ProcessEvent> {
     let r: raw::process_record = read(bytes)?;
+    let flag = |flag: raw::process_flag| u32::from(r.flags) & flag.0 != 0;
     let kind = match raw::process_event_kind(u32::from(r.kind)) {
         raw::process_event_kind::PROCESS_FORK => ProcessEventKind::Fork,
-        raw::process_event_kind::PROCESS_EXIT => ProcessEventKind::Exit,
+        raw::process_event_kind::PROCESS_EXIT => {
+            ProcessEventKind::Exit { owned_sockets: flag(raw::process_flag::PROCESS_OWNED_SOCKETS) }
+        }
         raw::process_event_kind::PROCESS_SEEN => ProcessEventKind::Seen,
-        raw::process_event_kind::PROCESS_EXEC => {
-            let names = bytes.get(size_of::<raw::process_record>()..)?;
-            let names = names.get(..usize::from(r.path_length))?;
-            ProcessEventKind::Exec(BinaryPath {
-                path: path_from_names(names),
-                deleted: u32::from(r.path_flags) & raw::path_flag::PATH_DELETED.0 != 0,
-                truncated: u32::from(r.path_flags) & raw::path_flag::PATH_TRUNCATED.0 != 0,
-            })
+        raw::process_event_kind::PROCESS_OWNED => ProcessEventKind::Owned,
+        raw::process_event_kind::PROCESS_EXEC => ProcessEventKind::Exec(Box::new(execution(bytes)?)),
+        raw::process_event_kind::PROCESS_MOVED => {
+            let (hierarchy, path) = cgroup_path(bytes)?;
+            ProcessEventKind::Moved { hierarchy, path }
         }
         _ => return None,
     };
@@ -462,10 +645,89 @@ pub(crate) fn process_event(bytes: &[u8]) -> Option<ProcessEvent> {
         kind,
         time_ns: r.time_ns,
         process: ProcessId { pid: r.tgid, start_ns: r.start_ns },
+        image: r.image,
         parent: ProcessId { pid: r.parent_tgid, start_ns: r.parent_start_ns },
         uid: r.uid,
         network_namespace: r.network_namespace,
-        kernel_thread: r.is_kernel_thread != 0,
+        cgroup: r.cgroup,
+        namespace_pid: (r.namespace_pid != 0).then_some(r.namespace_pid),
+        kernel_thread: flag(raw::process_flag::PROCESS_KERNEL_THREAD),
         command: text(&command),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(path: &[u8], script: &[u8], directory: &[u8], arguments: &[u8], flags: u32) -> Vec<u8> {
+        // SAFETY: a generated layout of integers, of which zero is a value.
+        let mut r: raw::exec_record = unsafe { std::mem::zeroed() };
+        r.process.kind = 1;
+        r.process.path_flags = flags as u8;
+        let length = |bytes: &[u8]| u16::try_from(bytes.len()).expect("short");
+        (r.path_length, r.script_length) = (length(path), length(script));
+        (r.directory_length, r.arguments_length) = (length(directory), length(arguments));
+        let header = std::mem::offset_of!(raw::exec_record, data);
+        [&bytes_of(&r)[..header], path, script, directory, arguments].concat()
+    }
+
+    fn decoded(bytes: &[u8]) -> Execution {
+        match process_event(bytes).expect("a record").kind {
+            ProcessEventKind::Exec(execution) => *execution,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_path_is_put_together_from_its_names() {
+        let found = decoded(&record(b"curl\0bin\0usr\0", b"", b"", b"", 0));
+        assert_eq!(found.binary.path, "/usr/bin/curl");
+        assert_eq!((found.script, found.arguments), (None, None));
+    }
+
+    #[test]
+    fn a_relative_script_begins_where_it_was_started() {
+        let found = decoded(&record(b"dash\0bin\0", b"./jobs//run.sh\0", b"deploy\0home\0", b"", 0));
+        assert_eq!(found.script.as_deref(), Some("/home/deploy/jobs/run.sh"));
+        let found = decoded(&record(b"dash\0bin\0", b"/opt/../run.sh\0", b"", b"", 0));
+        assert_eq!(found.script.as_deref(), Some("/opt/../run.sh"));
+        let found = decoded(&record(b"dash\0bin\0", b"run.sh\0", b"", b"", 0));
+        assert_eq!(found.script.as_deref(), Some("/run.sh"), "started in the root directory");
+    }
+
+    #[test]
+    fn arguments_keep_empty_ones() {
+        let found = decoded(&record(b"sh\0", b"", b"", b"sh\0-c\0\0x\0", 0));
+        assert_eq!(found.arguments.expect("asked for"), ["sh", "-c", "", "x"]);
+    }
+
+    #[test]
+    fn a_file_without_a_name_is_a_memfd_or_gone() {
+        let flags = raw::path_flag::PATH_UNNAMED.0;
+        let found = decoded(&record(b"memfd:loader\0", b"", b"", b"", flags)).binary;
+        assert_eq!((found.path.as_str(), found.memfd, found.deleted), ("/memfd:loader", true, false));
+        let found = decoded(&record(b"other\0", b"", b"", b"", flags)).binary;
+        assert_eq!((found.memfd, found.deleted), (false, true));
+    }
+
+    #[test]
+    fn a_record_that_is_cut_anywhere_is_refused_or_read_without_harm() {
+        let whole = record(b"dash\0bin\0", b"run.sh\0", b"deploy\0", b"run.sh\0x\0", 0);
+        for length in 0..whole.len() {
+            assert_eq!(process_event(&whole[..length]), None, "{length}");
+        }
+        assert!(process_event(&whole).is_some());
+    }
+
+    #[test]
+    fn a_mask_of_rules_is_read_back() {
+        let mask = RuleMask::of([0, 3, 30]);
+        assert_eq!(mask.rules().collect::<Vec<_>>(), [0, 3, 30]);
+        assert_eq!(RuleMask(raw_decided()).rules().count(), 0, "the kernel's word is no rule");
+    }
+
+    fn raw_decided() -> u32 {
+        1 << 31
+    }
 }

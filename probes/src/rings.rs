@@ -8,7 +8,9 @@ use std::time::Duration;
 use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
 
 use crate::error::{ProbeError, Result};
-use crate::records::{ProcessEvent, SocketEvent, process_event, raw::event_kind, socket_event};
+use crate::records::{
+    CgroupEvent, ProcessEvent, ProcessRecord, SocketEvent, process_record, raw::event_kind, socket_event,
+};
 
 /// Keys of the configuration, with the kinds that they stand for.
 const EVENT_KEYS: &[(&str, &[event_kind])] = &[
@@ -35,13 +37,15 @@ pub struct Records {
     pub sockets: Vec<SocketEvent>,
     /// Events of processes, likewise; apply these first.
     pub processes: Vec<ProcessEvent>,
+    /// Control groups that were made or removed, likewise; apply these before all.
+    pub cgroups: Vec<CgroupEvent>,
 }
 
 impl Records {
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.sockets.is_empty() && self.processes.is_empty()
+        self.sockets.is_empty() && self.processes.is_empty() && self.cgroups.is_empty()
     }
 }
 
@@ -72,7 +76,12 @@ impl Rings {
         let sockets =
             ring(sockets, |bytes, records| socket_event(bytes).map(|e| records.sockets.push(e)).is_some())?;
         let processes = ring(processes, |bytes, records| {
-            process_event(bytes).map(|e| records.processes.push(e)).is_some()
+            match process_record(bytes) {
+                Some(ProcessRecord::Process(event)) => records.processes.push(event),
+                Some(ProcessRecord::Cgroup(event)) => records.cgroups.push(event),
+                None => return false,
+            }
+            true
         })?;
         Ok(Self { sockets, processes, records, undecodable })
     }

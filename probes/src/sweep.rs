@@ -2,7 +2,9 @@
 //! for the holders of those that wait for an owner, and the drain of what all this and the closes since
 //! the last sweep have added up to.
 
+use std::collections::HashMap;
 use std::io::Read;
+use std::time::{Duration, Instant};
 
 use libbpf_rs::{Iter, MapCore, MapFlags};
 
@@ -10,7 +12,7 @@ use crate::Probes;
 use crate::error::{ProbeError, Result};
 use crate::namespaces::Namespaces;
 use crate::records::{
-    Flow, FlowCounts, Listener, ProcessEvent, bytes_of, listener, process_event, raw, read,
+    Flow, FlowCounts, Listener, Owner, ProcessEvent, bytes_of, holder, listener, process_event, raw, read,
 };
 
 /// What a sweep met.
@@ -39,8 +41,55 @@ pub struct Sweep {
     pub listeners: Vec<Listener>,
     /// Every process.
     pub processes: Vec<ProcessEvent>,
+    /// What the newest walk over open files found, if there was one.
+    pub holders: Option<Holders>,
     /// What was met.
     pub totals: SweepTotals,
+}
+
+/// Sockets that several processes hold, as a walk over open files found them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Holders {
+    /// By cookie of the socket, each process once.
+    pub by_cookie: HashMap<u64, Vec<Owner>>,
+    /// Holders that were left out because there were too many of them.
+    pub dropped: u64,
+}
+
+/// Most holders that a walk remembers. Thousands of connections that dozens of workers inherited come to
+/// this; beyond it, only the list of holders is incomplete, not the owner.
+const HOLDERS: usize = 65_536;
+
+impl Holders {
+    fn add(&mut self, cookie: u64, holder: Owner) {
+        let known = self.by_cookie.entry(cookie).or_default();
+        // One that holds it by several descriptors comes once for each.
+        if known.iter().any(|h| h.process == holder.process) {
+            return;
+        }
+        known.push(holder);
+    }
+}
+
+/// When the open files of all processes were walked last.
+#[derive(Debug, Default)]
+pub(crate) struct HolderWalks {
+    last: Option<Instant>,
+    sweeps_since: u32,
+    /// Not handed on yet.
+    found: Option<Holders>,
+}
+
+/// A socket that is handed on, or inherited, shows only in a walk over open files. This often one is made
+/// for that alone: not more often than each third sweep, nor than each other second.
+const SWEEPS_BETWEEN_WALKS: u32 = 3;
+const TIME_BETWEEN_WALKS: Duration = Duration::from_secs(2);
+
+impl HolderWalks {
+    fn due(&self, now: Instant) -> bool {
+        self.sweeps_since >= SWEEPS_BETWEEN_WALKS
+            && self.last.is_none_or(|last| now.duration_since(last) >= TIME_BETWEEN_WALKS)
+    }
 }
 
 /// The kernel hands out an iterator's output in pieces of at most this size (bpf_seq_read()).
@@ -59,13 +108,18 @@ impl Probes {
             processes.extend(process_event(bytes));
         })?;
         let namespaces = Namespaces::find(&processes);
+        self.holders.sweeps_since += 1;
+        if self.holders.due(Instant::now()) {
+            self.find_holders()?;
+        }
         let (mut listeners, mut totals) = self.visit_all(&namespaces)?;
         if totals.awaiting_owner > 0 {
             // Those connections have added nothing yet: the second visit gives it to the right process.
             self.find_holders()?;
             (listeners, totals) = self.visit_all(&namespaces)?;
         }
-        Ok(Sweep { flows: self.flows.take()?, listeners, processes, totals })
+        let holders = self.holders.found.take();
+        Ok(Sweep { flows: self.flows.take()?, listeners, processes, holders, totals })
     }
 
     fn visit_all(&self, namespaces: &Namespaces) -> Result<(Vec<Listener>, SweepTotals)> {
@@ -103,7 +157,17 @@ impl Probes {
     pub(crate) fn find_holders(&mut self) -> Result<()> {
         self.settings.holder_generation += 1;
         self.write_settings()?;
-        self.iterate("tcp_holders", 1, |_| {})
+        let mut found = Holders::default();
+        let mut seen = 0;
+        self.iterate("tcp_holders", size_of::<raw::holder_record>(), |bytes| {
+            seen += 1;
+            match holder(bytes) {
+                Some((cookie, owner)) if seen <= HOLDERS => found.add(cookie, owner),
+                _ => found.dropped += 1,
+            }
+        })?;
+        self.holders = HolderWalks { last: Some(Instant::now()), sweeps_since: 0, found: Some(found) };
+        Ok(())
     }
 
     /// Runs an iterator to its end and hands over its records. One that could not be attached has none:

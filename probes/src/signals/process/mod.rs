@@ -7,7 +7,7 @@ use crate::verdict::{Hook, Need, Target};
 /// The signal on which every attribution rests.
 pub const SIGNAL: Signal = Signal {
     name: "process",
-    description: "which processes there are, what they run and who started them",
+    description: "which processes there are, what they run, who started them and where they belong",
     essential: true,
     hooks: &[
         Hook {
@@ -26,6 +26,26 @@ pub const SIGNAL: Signal = Signal {
             program: "process_exited",
             target: Target::Tracepoint("sched_process_exit"),
             need: Need::Optional("ended processes are forgotten late"),
+            uses_socket_storage: false,
+        },
+        Hook {
+            program: "process_moved",
+            target: Target::Tracepoint("cgroup_attach_task"),
+            need: Need::Optional(
+                "units and containers of processes that were moved are known from the next sweep on",
+            ),
+            uses_socket_storage: false,
+        },
+        Hook {
+            program: "cgroup_made",
+            target: Target::Tracepoint("cgroup_mkdir"),
+            need: Need::Optional("units and containers that come and go between two sweeps have no name"),
+            uses_socket_storage: false,
+        },
+        Hook {
+            program: "cgroup_removed",
+            target: Target::Tracepoint("cgroup_rmdir"),
+            need: Need::Optional("control groups that are gone are forgotten late"),
             uses_socket_storage: false,
         },
         Hook {

@@ -6,28 +6,47 @@
 
 #include "core.h"
 
-static __always_inline void note_listening_process(const struct owner *owner, bool shared)
+static __always_inline void mark_owner(const struct socket_state *st)
 {
-	struct listening_process p = {.forked = shared};
-	struct listening_process *seen;
-
-	seen = bpf_map_lookup_elem(&listening_processes, &owner->tgid);
-	if (seen) {
-		seen->forked |= shared;
-		return;
-	}
-	bpf_map_update_elem(&listening_processes, &owner->tgid, &p, BPF_ANY);
+	if (st->owner.tgid && st->owner.tgid != KERNEL_TGID)
+		mark(st->owner.tgid,
+		     st->role == ROLE_LISTENER ? MARK_OWNS | MARK_LISTENS : MARK_OWNS);
 }
 
-/* Nobody but the listener's owner can have accepted from it. A table that is full says no. */
+/* Nobody but the listener's owner can have accepted from it. */
 static __always_inline bool sole_acceptor(const struct socket_state *st)
 {
-	struct listening_process *p;
-
 	if ((st->flags & SOCKET_SHARED) || !st->owner.tgid)
 		return false;
-	p = bpf_map_lookup_elem(&listening_processes, &st->owner.tgid);
-	return p && !p->forked;
+	if (st->owner.tgid == KERNEL_TGID)
+		return true;
+	return (marks_of(st->owner.tgid) & (MARK_LISTENS | MARK_FORKED)) == MARK_LISTENS;
+}
+
+/* Applies the selection rules, unless those in force have judged the socket already. */
+static __always_inline void judge(const struct sock *sk, struct socket_state *st)
+{
+	__u32 generation = settings.rule_generation, about = RULE_TCP << 16;
+	__u64 remote[2] = {}, verdict;
+
+	if (st->rule_generation == generation)
+		return;
+	st->rule_generation = generation;
+	st->flags &= ~SOCKET_EXCLUDED;
+	if (st->role == ROLE_CLIENT)
+		about |= bpf_ntohs(sk->__sk_common.skc_dport);
+	else
+		about |= st->local_port;
+	if (st->role != ROLE_LISTENER) {
+		remote_address(&sk->__sk_common, (__u8 *)remote);
+		about |= SELECT_HAS_REMOTE;
+	}
+	if (st->flags & SOCKET_OWNED)
+		about |= SELECT_HAS_USER;
+	verdict = select_socket(remote[0], remote[1], about, st->owner.uid);
+	st->rules = verdict;
+	if (verdict & SELECT_EXCLUDED)
+		st->flags |= SOCKET_EXCLUDED;
 }
 
 static __always_inline void event_endpoints(struct socket_event *e, const struct sock *sk,
@@ -37,6 +56,7 @@ static __always_inline void event_endpoints(struct socket_event *e, const struct
 
 	e->owner = st->owner;
 	e->role = st->role;
+	e->rules = st->rules;
 	e->network_namespace = st->network_namespace;
 	e->socket_cookie = bpf_get_socket_cookie((void *)sk);
 	local_address(skc, e->local_address);
@@ -51,8 +71,11 @@ static __always_inline void tell_listen(const struct sock *sk, const struct sock
 					__u32 kind)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
-	struct socket_event *e = event_reserve(kind, now);
+	struct socket_event *e;
 
+	if (st->flags & SOCKET_EXCLUDED)
+		return;
+	e = event_reserve(kind, now);
 	if (!e)
 		return;
 	event_endpoints(e, sk, st);
@@ -145,14 +168,19 @@ static __always_inline void establish(const struct sock *sk, struct tcp_sock *tp
 	st->connect_us = 0;
 	st->held_generation = 0;
 	st->candidate_generation = 0;
+	st->several_generation = 0;
+	st->rule_generation = 0;
+	st->rules = 0;
 	st->flags = (st->flags & SOCKET_SHARED) | SOCKET_ESTABLISHED | SOCKET_ACCEPT_UNTOLD;
 	/* What the request socket sent again was a SYN-ACK, and counted as such. */
 	if (!late)
 		st->last.retransmits = tp->total_retrans;
-	if (sole_acceptor(st)) {
+	follow_image(sk, st);
+	if (sole_acceptor(st))
 		st->flags |= SOCKET_OWNED;
+	judge(sk, st);
+	if ((st->flags & (SOCKET_OWNED | SOCKET_EXCLUDED)) == SOCKET_OWNED)
 		tell_open(sk, st);
-	}
 }
 
 #endif

@@ -12,6 +12,20 @@
 #include "connection.h"
 #include "reading.h"
 
+/* The caller is who it is for, but where a kernel thread or the kernel's own socket says otherwise.
+ */
+static __always_inline void owner_of_caller(const struct sock *sk, struct socket_state *st)
+{
+	struct task_struct *caller = bpf_get_current_task_btf();
+
+	if ((caller->flags & PF_KTHREAD) || is_kernels(sk, bpf_skc_to_tcp_sock((void *)sk)))
+		owner_is_kernel(&st->owner);
+	else
+		owner_of_task(caller, &st->owner);
+	st->flags = SOCKET_OWNED;
+	mark_owner(st);
+}
+
 static __always_inline void on_connect(const struct sock *sk)
 {
 	struct socket_state *st = socket_create(sk);
@@ -20,11 +34,11 @@ static __always_inline void on_connect(const struct sock *sk)
 		return;
 	/* The same socket may have been connected before. */
 	__builtin_memset(st, 0, sizeof(*st));
-	owner_of_caller(&st->owner);
 	st->role = ROLE_CLIENT;
-	st->flags = SOCKET_OWNED;
 	st->opened_ns = bpf_ktime_get_boot_ns();
 	st->network_namespace = socket_namespace(sk);
+	owner_of_caller(sk, st);
+	judge(sk, st);
 }
 
 static __always_inline void on_listen(const struct sock *sk)
@@ -34,13 +48,12 @@ static __always_inline void on_listen(const struct sock *sk)
 	if (!st)
 		return;
 	__builtin_memset(st, 0, sizeof(*st));
-	owner_of_caller(&st->owner);
 	st->role = ROLE_LISTENER;
-	st->flags = SOCKET_OWNED;
 	st->opened_ns = bpf_ktime_get_boot_ns();
 	st->network_namespace = socket_namespace(sk);
 	st->local_port = sk->__sk_common.skc_num;
-	note_listening_process(&st->owner, false);
+	owner_of_caller(sk, st);
+	judge(sk, st);
 	tell_listen(sk, st, EVENT_LISTEN_OPEN);
 }
 
@@ -55,6 +68,12 @@ static __always_inline void on_established(const struct sock *sk, int oldstate)
 	 * role. */
 	if (st->role != ROLE_LISTENER && (st->flags & SOCKET_ESTABLISHED))
 		return;
+	if (st->role != ROLE_LISTENER && (st->flags & SOCKET_EXCLUDED)) {
+		/* Should the rules change, this is all that need be known. */
+		st->flags |= SOCKET_ESTABLISHED;
+		st->local_port = sk->__sk_common.skc_num;
+		return;
+	}
 	tp = bpf_skc_to_tcp_sock((void *)sk);
 	if (!tp)
 		return;
@@ -64,12 +83,40 @@ static __always_inline void on_established(const struct sock *sk, int oldstate)
 }
 
 /*
+ * Whether a process that ends a connection takes it over from the one that had it so far.
+ *
  * A server that forks for each connection accepts in the parent and serves in the child, which is
- * the one that closes. What a sweep has already given to a process stays with it.
+ * the one that closes. Else it was handed on: by fork, or through a Unix socket. Not when the last
+ * walk found that several held it, since the last to close need not be the one that used it; nor
+ * when it is the program that a child of the owner runs, which may just not have been told to close
+ * what it inherited.
  */
-static __always_inline bool may_be_claimed(const struct socket_state *st)
+static __always_inline bool may_take_over(const struct socket_state *st, struct task_struct *caller,
+					  const struct owner *claimant)
 {
-	return st->role == ROLE_SERVER && !(st->flags & SOCKET_COUNTED);
+	if (!st->owner.tgid)
+		return true;
+	if (st->role == ROLE_SERVER && !(st->flags & SOCKET_COUNTED))
+		return true;
+	if (st->several_generation && st->several_generation == settings.holder_generation)
+		return false;
+	if (owner_is_gone(&st->owner))
+		return true;
+	return BPF_CORE_READ(caller, real_parent, tgid) != (int)st->owner.tgid ||
+	       claimant->image == st->owner.image;
+}
+
+/* An exit is told of before the sockets of the process are closed: this one still owns something. */
+static __always_inline void tell_late_owner(const struct owner *owner)
+{
+	struct process_record r = {};
+
+	r.kind = PROCESS_OWNED;
+	r.time_ns = bpf_ktime_get_boot_ns();
+	r.tgid = owner->tgid;
+	r.start_ns = owner->start_ns;
+	r.image = owner->image;
+	tell_process(&r, sizeof(r));
 }
 
 /* close() and shutdown() bring their caller, unless the last reference was dropped by a kernel
@@ -77,17 +124,35 @@ static __always_inline bool may_be_claimed(const struct socket_state *st)
 static __always_inline void claim_for_caller(const struct sock *sk, struct socket_state *st)
 {
 	struct task_struct *caller = bpf_get_current_task_btf();
+	struct owner claimant;
 
-	if (!(caller->flags & PF_KTHREAD))
-		owner_of_task(caller, &st->owner);
 	st->flags |= SOCKET_OWNED | SOCKET_CLAIMED;
+	if ((caller->flags & PF_KTHREAD) || st->owner.tgid == KERNEL_TGID)
+		return;
+	if (caller->tgid == (int)st->owner.tgid &&
+	    (st->role == ROLE_CLIENT || (st->flags & SOCKET_COUNTED)))
+		return;
+	owner_of_task(caller, &claimant);
+	if (same_process(&claimant, &st->owner)) {
+		/* Its user may be another by now than when it began to listen. */
+		st->owner = claimant;
+		return;
+	}
+	if (!may_take_over(st, caller, &claimant))
+		return;
+	change_owner(sk, st, &claimant);
+	/* The marks of a process that exits have been cleared before its files are closed. */
+	if (caller->flags & PF_EXITING)
+		tell_late_owner(&claimant);
+	else
+		mark_owner(st);
 }
 
 static __always_inline void on_shutdown(const struct sock *sk)
 {
 	struct socket_state *st = socket_lookup(sk);
 
-	if (st && may_be_claimed(st))
+	if (st && st->role != ROLE_LISTENER && !(st->flags & (SOCKET_EXCLUDED | SOCKET_CLAIMED)))
 		claim_for_caller(sk, st);
 }
 
@@ -121,6 +186,7 @@ static __always_inline void finish(const struct sock *sk, struct tcp_sock *tp,
 
 	if (!st->owner.tgid)
 		count_loss(LOSS_UNOWNED);
+	follow_image(sk, st);
 	flow_key_of(&key, &sk->__sk_common, st);
 	flow = flow_entry(&key);
 	if (flow) {
@@ -158,6 +224,15 @@ static __always_inline void connect_failed(const struct sock *sk, struct tcp_soc
 	tell_failure(sk, st, now);
 }
 
+/*
+ * From these states a connection goes straight to CLOSE in its holder's context, by a close() that
+ * throws data away (or by a reset from the peer); from the others it goes there in a softirq.
+ */
+static __always_inline bool may_be_aborted(int state)
+{
+	return state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT || state == TCP_SYN_RECV;
+}
+
 static __always_inline void on_close(const struct sock *sk, int oldstate, bool twin)
 {
 	struct socket_state *st = socket_lookup(sk);
@@ -177,6 +252,8 @@ static __always_inline void on_close(const struct sock *sk, int oldstate, bool t
 		/* A child that came no further than SYN_RECV holds a copy. */
 		if (oldstate == TCP_LISTEN || oldstate == TCP_SYN_RECV)
 			return;
+	} else if (st->flags & SOCKET_EXCLUDED) {
+		return;
 	}
 	if (oldstate == TCP_CLOSE) {
 		/* Closed before by the peer; now its holder closes it (tcp_close_state()). */
@@ -210,6 +287,8 @@ static __always_inline void on_close(const struct sock *sk, int oldstate, bool t
 	if (st->role == ROLE_LISTENER || !(st->flags & SOCKET_ESTABLISHED)) {
 		establish(sk, tp, st, true);
 		st->flags |= SOCKET_CLOSED;
+		if (st->flags & SOCKET_EXCLUDED)
+			return;
 		now = st->established_ns;
 	}
 	st->failure = failure_of(sk->sk_err, true, false);
@@ -218,11 +297,12 @@ static __always_inline void on_close(const struct sock *sk, int oldstate, bool t
 		st->last = r;
 	advance(st, &r, &delta);
 	st->smoothed_rtt_us = tp->srtt_us >> 3;
-	if (may_be_claimed(st) && !(st->flags & SOCKET_CLAIMED)) {
+	if (!(st->flags & SOCKET_CLAIMED) && may_be_aborted(oldstate)) {
 		/* __tcp_close() shuts both ways down before it changes the state. */
 		if ((sk->sk_shutdown & SHUTDOWN_MASK) == SHUTDOWN_MASK) {
 			claim_for_caller(sk, st);
-		} else if (!(st->flags & SOCKET_OWNED) && sk->sk_socket) {
+		} else if (st->role == ROLE_SERVER &&
+			   !(st->flags & (SOCKET_OWNED | SOCKET_COUNTED)) && sk->sk_socket) {
 			/* Reset by the peer while its holder still has it open. */
 			st->last = delta;
 			st->flags |= SOCKET_FINAL_PENDING;
@@ -303,6 +383,8 @@ int BPF_PROG(tcp_reset_sent, const struct sock *sk, const struct sk_buff *skb)
 
 	if (sk)
 		st = socket_lookup(sk);
+	if (st && (st->flags & SOCKET_EXCLUDED))
+		return 0;
 	if (st && st->role != ROLE_LISTENER && st->role != ROLE_UNKNOWN)
 		flow_key_of(&key, &sk->__sk_common, st);
 	else
@@ -322,7 +404,7 @@ int BPF_PROG(tcp_synack_retransmitted, const struct sock *sk, const struct reque
 	struct flow_key key;
 
 	st = socket_lookup(sk);
-	if (!st)
+	if (!st || (st->flags & SOCKET_EXCLUDED))
 		return 0;
 	flow_key_of(&key, &req->__req_common, st);
 	key.role = ROLE_SERVER;

@@ -24,44 +24,41 @@ struct {
 static __always_inline void settle_owner(const struct sock *sk, struct socket_state *st)
 {
 	__u32 generation = settings.holder_generation;
-	struct flow_value *flow;
-	struct flow_key key;
-	bool found;
 
-	if (!generation)
+	if (st->owner.tgid == KERNEL_TGID)
 		return;
-	found = st->candidate_generation == generation;
 	if (st->held_generation == generation) {
 		st->flags |= SOCKET_OWNED;
+	} else if (st->candidate_generation == generation) {
+		change_owner(sk, st, &st->candidate);
+		st->held_generation = generation;
+		st->flags |= SOCKET_OWNED;
+		st->flags &= ~(SOCKET_OWNER_ASKED | SOCKET_OWNER_ASKED_TWICE);
+		mark_owner(st);
+	} else {
 		return;
 	}
-	if (!found)
-		return;
-	if (st->flags & SOCKET_COUNTED) {
-		flow_key_of(&key, &sk->__sk_common, st);
-		flow = flow_entry(&key);
-		if (flow)
-			__sync_fetch_and_add(&flow->active, -1);
-	}
-	st->owner = st->candidate;
-	st->held_generation = generation;
-	st->flags |= SOCKET_OWNED;
-	st->flags &= ~SOCKET_OWNER_ASKED;
-	if (st->flags & SOCKET_COUNTED) {
-		flow_key_of(&key, &sk->__sk_common, st);
-		flow = flow_entry(&key);
-		if (flow)
-			__sync_fetch_and_add(&flow->active, 1);
-	}
-	if (st->role == ROLE_LISTENER)
-		note_listening_process(&st->owner, !!(st->flags & SOCKET_SHARED));
+	if (st->several_generation == generation)
+		st->flags |= SOCKET_SHARED;
+	else
+		st->flags &= ~SOCKET_SHARED;
 }
 
-static __always_inline void sweep_listener(struct bpf_iter_meta *meta, const struct sock *sk)
+/* What needs no process to hold it. */
+static __always_inline void settle_kernels(const struct sock *sk, const struct tcp_sock *tp,
+					   struct socket_state *st)
+{
+	if (st->owner.tgid || !is_kernels(sk, tp))
+		return;
+	owner_is_kernel(&st->owner);
+	st->flags |= SOCKET_OWNED;
+}
+
+static __always_inline void sweep_listener(struct bpf_iter_meta *meta, const struct sock *sk,
+					   const struct tcp_sock *tp)
 {
 	struct listening_port at = {};
 	struct listener_record r = {};
-	struct listening_process *p;
 	struct socket_state *st;
 	__u8 one = 1;
 
@@ -74,10 +71,11 @@ static __always_inline void sweep_listener(struct bpf_iter_meta *meta, const str
 	}
 	st->network_namespace = socket_namespace(sk);
 	st->local_port = sk->__sk_common.skc_num;
+	settle_kernels(sk, tp, st);
 	settle_owner(sk, st);
+	follow_image(sk, st);
 	/* Its process is not known, or has gone and left the socket to another. */
-	p = bpf_map_lookup_elem(&listening_processes, &st->owner.tgid);
-	if (!p && !(st->flags & SOCKET_OWNER_ASKED)) {
+	if ((!st->owner.tgid || owner_is_gone(&st->owner)) && !(st->flags & SOCKET_OWNER_ASKED)) {
 		st->flags |= SOCKET_OWNER_ASKED;
 		sweep_totals.awaiting_owner++;
 	}
@@ -86,6 +84,9 @@ static __always_inline void sweep_listener(struct bpf_iter_meta *meta, const str
 	at.network_namespace = st->network_namespace;
 	at.port = st->local_port;
 	bpf_map_update_elem(&listening_ports, &at, &one, BPF_ANY);
+	judge(sk, st);
+	if (st->flags & SOCKET_EXCLUDED)
+		return;
 
 	r.owner = st->owner;
 	r.opened_ns = st->flags & SOCKET_OLDER ? 0 : st->opened_ns;
@@ -96,8 +97,9 @@ static __always_inline void sweep_listener(struct bpf_iter_meta *meta, const str
 	r.backlog = sk->sk_max_ack_backlog;
 	r.queued = sk->sk_ack_backlog;
 	r.ipv6_only = BPF_CORE_READ_BITFIELD(&sk->__sk_common, skc_ipv6only);
+	r.rules = st->rules;
 	r.shared = !!(st->flags & SOCKET_SHARED);
-	if (p && p->forked)
+	if (st->owner.tgid != KERNEL_TGID && (marks_of(st->owner.tgid) & MARK_FORKED))
 		r.shared = 1;
 	/* When the buffer is full the kernel shows this socket again, in the next read
 	 * (bpf_seq_read()). */
@@ -122,10 +124,18 @@ static __always_inline void adopt(const struct sock *sk, struct tcp_sock *tp,
 /* Whether the measurements of a connection may go to the owner that it has now. */
 static __always_inline bool owner_settled(const struct sock *sk, struct socket_state *st)
 {
-	if (st->flags & SOCKET_OWNED)
-		return true;
+	bool dead = sk->__sk_common.skc_flags & (1UL << SOCK_DEAD_BIT);
+
+	if (st->flags & SOCKET_OWNED) {
+		if (dead || (st->flags & SOCKET_OWNER_ASKED) || !owner_is_gone(&st->owner))
+			return true;
+		/* Its process ended and left it open to another. */
+		st->flags |= SOCKET_OWNER_ASKED;
+		sweep_totals.awaiting_owner++;
+		return false;
+	}
 	/* Still in the accept queue: nobody holds it yet. */
-	if (!sk->sk_socket && !(sk->__sk_common.skc_flags & (1UL << SOCK_DEAD_BIT)))
+	if (!sk->sk_socket && !dead)
 		return false;
 	if (!(st->flags & SOCKET_OWNER_ASKED_TWICE)) {
 		st->flags |= st->flags & SOCKET_OWNER_ASKED ? SOCKET_OWNER_ASKED_TWICE
@@ -133,11 +143,49 @@ static __always_inline bool owner_settled(const struct sock *sk, struct socket_s
 		sweep_totals.awaiting_owner++;
 		return false;
 	}
-	/* Two walks found no holder: it is the kernel's own, or its program is beyond our sight. */
+	/* Two walks found no holder: its program is beyond our sight. */
 	if (!st->owner.tgid)
 		sweep_totals.unowned++;
 	st->flags |= SOCKET_OWNED;
 	return true;
+}
+
+/*
+ * Judges a connection again when the rules have changed. One that is let in begins like one that is
+ * older than netsonde; one that is shut out is no longer active, as far as anybody is told.
+ */
+static __always_inline bool excluded(const struct sock *sk, struct tcp_sock *tp,
+				     struct socket_state *st, int state)
+{
+	bool before = st->flags & SOCKET_EXCLUDED;
+	struct flow_value *flow;
+	struct flow_key key;
+
+	if (st->rule_generation == settings.rule_generation)
+		return before;
+	/* Under the key that it was counted with. */
+	flow_key_of(&key, &sk->__sk_common, st);
+	judge(sk, st);
+	if (before && !(st->flags & SOCKET_EXCLUDED)) {
+		read_tcp(sk, tp, state, st->role, &st->last);
+		st->flags |= SOCKET_OLDER | SOCKET_BASELINE;
+		st->flags &= ~SOCKET_ACCEPT_UNTOLD;
+	}
+	if (st->flags & SOCKET_COUNTED) {
+		flow = flow_entry(&key);
+		if (flow)
+			__sync_fetch_and_add(&flow->active, -1);
+		if (st->flags & SOCKET_EXCLUDED) {
+			st->flags &= ~SOCKET_COUNTED;
+			st->flags |= SOCKET_OLDER;
+			return true;
+		}
+		key.rules = st->rules;
+		flow = flow_entry(&key);
+		if (flow)
+			__sync_fetch_and_add(&flow->active, 1);
+	}
+	return st->flags & SOCKET_EXCLUDED;
 }
 
 SEC("iter/tcp")
@@ -162,7 +210,7 @@ int tcp_sweep(struct bpf_iter__tcp *ctx)
 	sk = (struct sock *)tp;
 	state = skc->skc_state;
 	if (state == TCP_LISTEN) {
-		sweep_listener(ctx->meta, sk);
+		sweep_listener(ctx->meta, sk, tp);
 		return 0;
 	}
 	if (state == TCP_CLOSE || state == TCP_SYN_SENT || state == TCP_SYN_RECV)
@@ -174,12 +222,19 @@ int tcp_sweep(struct bpf_iter__tcp *ctx)
 		if (!st)
 			return 0;
 	}
+	if (st->role != ROLE_LISTENER && (st->flags & SOCKET_EXCLUDED) &&
+	    st->rule_generation == settings.rule_generation)
+		return 0;
 	if (st->role == ROLE_LISTENER ||
 	    (st->role == ROLE_CLIENT && st->opened_ns && !(st->flags & SOCKET_ESTABLISHED)))
 		establish(sk, tp, st, true);
 	if (!(st->flags & SOCKET_ESTABLISHED))
 		adopt(sk, tp, st, state);
+	settle_kernels(sk, tp, st);
 	settle_owner(sk, st);
+	follow_image(sk, st);
+	if (excluded(sk, tp, st, state))
+		return 0;
 	if ((st->flags & SOCKET_COUNTED) && tp->segs_in == st->last.receive_segments &&
 	    tp->segs_out == st->last.transmit_segments)
 		return 0;
@@ -204,13 +259,48 @@ int tcp_sweep(struct bpf_iter__tcp *ctx)
 
 /* ---- holders ------------------------------------------------------------------------------- */
 
-/* Of several holders: the oldest process for a listener, the youngest for a connection. */
+/*
+ * Of several holders: for a connection the youngest process, for a listener the oldest, but a
+ * service manager, which listens for others, only when there is nobody else.
+ */
 static __always_inline bool better_candidate(const struct socket_state *st,
-					     const struct owner *holder)
+					     const struct owner *holder, bool manager)
 {
-	if (st->role == ROLE_LISTENER)
-		return holder->start_ns < st->candidate.start_ns;
-	return holder->start_ns > st->candidate.start_ns;
+	bool against_manager = st->flags & SOCKET_MANAGER_CANDIDATE;
+
+	if (st->role != ROLE_LISTENER)
+		return holder->start_ns > st->candidate.start_ns;
+	if (manager != against_manager)
+		return against_manager;
+	return holder->start_ns < st->candidate.start_ns;
+}
+
+static __always_inline void tell_holder(struct bpf_iter_meta *meta, const struct sock *sk,
+					const struct owner *holder)
+{
+	struct holder_record r = {.owner = *holder};
+
+	r.socket_cookie = bpf_get_socket_cookie((void *)sk);
+	/* When the buffer is full the kernel shows this file again, in the next read. */
+	bpf_seq_write(meta->seq, &r, sizeof(r));
+}
+
+/* The first time that a walk meets a second holder, it tells of the first as well. */
+static __always_inline void note_several(struct bpf_iter_meta *meta, const struct sock *sk,
+					 struct socket_state *st, const struct owner *holder)
+{
+	__u32 generation = settings.holder_generation;
+	bool held = st->held_generation == generation;
+
+	if (!held && st->candidate_generation != generation)
+		return;
+	if (st->several_generation != generation) {
+		if (same_process(held ? &st->owner : &st->candidate, holder))
+			return;
+		st->several_generation = generation;
+		tell_holder(meta, sk, held ? &st->owner : &st->candidate);
+	}
+	tell_holder(meta, sk, holder);
 }
 
 SEC("iter/task_file")
@@ -223,6 +313,7 @@ int tcp_holders(struct bpf_iter__task_file *ctx)
 	struct socket *socket;
 	struct owner holder;
 	struct sock *sk;
+	bool manager;
 	int state;
 
 	if (!task || !file)
@@ -251,19 +342,21 @@ int tcp_holders(struct bpf_iter__task_file *ctx)
 		st->network_namespace = socket_namespace(sk);
 		st->owner = holder;
 		st->flags |= SOCKET_OWNED;
+		mark_owner(st);
 	}
-	if (same_process(&st->owner, &holder)) {
+	note_several(ctx->meta, sk, st, &holder);
+	manager = st->role == ROLE_LISTENER && is_service_manager(task);
+	if (same_process(&st->owner, &holder) && !manager) {
 		st->held_generation = generation;
-		if (st->candidate_generation == generation)
-			st->flags |= st->role == ROLE_LISTENER ? SOCKET_SHARED : 0;
 		return 0;
 	}
-	if (st->role == ROLE_LISTENER &&
-	    (st->held_generation == generation || st->candidate_generation == generation))
-		st->flags |= SOCKET_SHARED;
-	if (st->candidate_generation != generation || better_candidate(st, &holder)) {
-		st->candidate = holder;
-		st->candidate_generation = generation;
-	}
+	if (st->candidate_generation == generation && !better_candidate(st, &holder, manager))
+		return 0;
+	st->candidate = holder;
+	st->candidate_generation = generation;
+	if (manager)
+		st->flags |= SOCKET_MANAGER_CANDIDATE;
+	else
+		st->flags &= ~SOCKET_MANAGER_CANDIDATE;
 	return 0;
 }

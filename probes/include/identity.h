@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Whose a socket is: the process behind a task, and the little that is noted of processes so that a
+ * socket's owner stays right over forks, execs and exits.
+ */
+#ifndef NETSONDE_IDENTITY_H
+#define NETSONDE_IDENTITY_H
+
+#include "kernel.h"
+#include "losses.h"
+#include "records.h"
+
+/* ---- marks ----------------------------------------------------------------------------------- */
+
+/*
+ * Four bits for every process id there can be, sixteen processes to a word: a look costs an array
+ * access, where a hash table would cost each connection a search. Cleared at exit, before the
+ * number can be used again.
+ */
+#define MARK_OWNS    1 /* it is, or was, the owner of a socket */
+#define MARK_LISTENS 2 /* of a listening one */
+#define MARK_FORKED  4 /* since it listens: others may accept from its listeners */
+#define MARK_EXECED  8 /* since it owns sockets: see `images` */
+#define MARK_ALL     15
+
+#define MARK_BITS	    4
+#define PROCESSES_IN_A_WORD 16
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4194304 / PROCESSES_IN_A_WORD); /* user space: kernel.pid_max */
+	__type(key, __u32);
+	__type(value, __u64);
+} marks SEC(".maps");
+
+static __always_inline __u64 *mark_word(__u32 tgid)
+{
+	__u32 slot = tgid / PROCESSES_IN_A_WORD;
+
+	return bpf_map_lookup_elem(&marks, &slot);
+}
+
+static __always_inline __u32 mark_shift(__u32 tgid)
+{
+	return tgid % PROCESSES_IN_A_WORD * MARK_BITS;
+}
+
+/* Of a process beyond the table (kernel.pid_max was raised since): all that could be true. */
+static __always_inline __u32 marks_of(__u32 tgid)
+{
+	__u64 *word = mark_word(tgid);
+
+	return word ? *word >> mark_shift(tgid) & MARK_ALL : MARK_ALL;
+}
+
+static __always_inline void mark(__u32 tgid, __u64 bits)
+{
+	__u64 *word = mark_word(tgid);
+
+	bits <<= mark_shift(tgid);
+	/* Looked at first: most are set already, and an atomic operation is dear. */
+	if (word && (*word & bits) != bits)
+		__sync_fetch_and_or(word, bits);
+}
+
+static __always_inline void clear_marks(__u32 tgid)
+{
+	__u64 *word = mark_word(tgid);
+	__u64 bits = (__u64)MARK_ALL << mark_shift(tgid);
+
+	if (word && (*word & bits))
+		__sync_fetch_and_and(word, ~bits);
+}
+
+/* ---- images ---------------------------------------------------------------------------------- */
+
+/* The program that a process runs since it executed one while it owned sockets. */
+struct image {
+	__u64 start_ns;
+	__u32 image;
+	__u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct image);
+} images SEC(".maps");
+
+/* ---- owners ---------------------------------------------------------------------------------- */
+
+/* The task must be the caller's own, or one that an iterator or a tracepoint handed out. */
+static __always_inline void owner_of_task(struct task_struct *task, struct owner *owner)
+{
+	owner->start_ns = task->group_leader->start_boottime;
+	owner->tgid = task->tgid;
+	owner->uid = BPF_CORE_READ(task, cred, uid.val);
+	owner->image = task->self_exec_id;
+	owner->reserved = 0;
+}
+
+static __always_inline void owner_is_kernel(struct owner *owner)
+{
+	__builtin_memset(owner, 0, sizeof(*owner));
+	owner->tgid = KERNEL_TGID;
+}
+
+static __always_inline bool same_process(const struct owner *a, const struct owner *b)
+{
+	return a->tgid == b->tgid && a->start_ns == b->start_ns;
+}
+
+/*
+ * Made by the kernel for itself (an NFS client's, say), and no program's. Those under MPTCP are
+ * made in the same way, for the program whose socket rides on them.
+ */
+static __always_inline bool is_kernels(const struct sock *sk, const struct tcp_sock *tp)
+{
+	if (!BPF_CORE_READ_BITFIELD(sk, sk_kern_sock))
+		return false;
+	return !(bpf_core_field_exists(tp->is_mptcp) && tp && tp->is_mptcp);
+}
+
+/* Whether the owner has moved on to another program, which is then returned. */
+static __always_inline bool newer_image(const struct owner *owner, __u32 *image)
+{
+	__u32 tgid = owner->tgid;
+	struct image *now;
+
+	if (!(marks_of(tgid) & MARK_EXECED))
+		return false;
+	now = bpf_map_lookup_elem(&images, &tgid);
+	if (!now || now->start_ns != owner->start_ns || now->image == owner->image)
+		return false;
+	*image = now->image;
+	return true;
+}
+
+/* A walk found it alive, or it has just done something with a socket. */
+static __always_inline bool owner_is_gone(const struct owner *owner)
+{
+	return owner->tgid && owner->tgid != KERNEL_TGID && !(marks_of(owner->tgid) & MARK_OWNS);
+}
+
+/* Listens for others, who take over what it listens on: systemd, for the system or for a user. */
+static __always_inline bool is_service_manager(struct task_struct *task)
+{
+	union {
+		char text[16];
+		__u64 head; /* its NUL included */
+	} name = {}, systemd = {"systemd"};
+
+	if (task->tgid == 1)
+		return true;
+	bpf_probe_read_kernel_str(name.text, sizeof(name.text), task->group_leader->comm);
+	return name.head == systemd.head;
+}
+
+#endif
