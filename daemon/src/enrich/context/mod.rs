@@ -4,11 +4,13 @@
 //! How a process came to be in a cgroup, and which process that is, is not known here.
 
 mod container;
+mod table;
 mod unit;
 
 use std::sync::Arc;
 
 pub use container::{Container, Runtime};
+pub use table::{CgroupStatistics, Cgroups, Scan};
 
 use container::Nested;
 use unit::Units;
