@@ -4,6 +4,8 @@
 
 mod bpf;
 mod idle;
+mod living;
+mod memory;
 mod pairs;
 mod processes;
 mod statistics;
@@ -29,7 +31,7 @@ struct Arguments {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
     /// Only this: a workload (keep-alive, connection-per-request, bulk, or processes with what BPF takes for
-    /// each) or bpf (for connections and sockets).
+    /// each), bpf (for connections and sockets) or memory.
     #[arg(long)]
     only: Option<String>,
     /// The netsonde to measure; by default the one built beside this program.
@@ -41,7 +43,7 @@ struct Arguments {
 }
 
 /// What is measured besides workloads.
-const OTHERS: [&str; 1] = ["bpf"];
+const OTHERS: [&str; 2] = ["bpf", "memory"];
 
 /// Everything one run of the benchmark found.
 #[derive(Serialize)]
@@ -54,6 +56,7 @@ struct Results {
     workloads: Vec<pairs::Outcome>,
     bpf: Option<bpf::Cost>,
     processes: Option<processes::Cost>,
+    memory: Option<memory::Cost>,
 }
 
 fn main() -> Result<()> {
@@ -77,6 +80,7 @@ fn main() -> Result<()> {
         workloads: Vec::new(),
         bpf: None,
         processes: None,
+        memory: None,
     };
     println!("kernel {}, {} processors, {}", results.kernel, results.processors, subject.netsonde.display());
     let length = Duration::from_secs(arguments.seconds);
@@ -95,6 +99,11 @@ fn main() -> Result<()> {
         let cost = processes::measure(&subject)?;
         println!("{cost}");
         results.processes = Some(cost);
+    }
+    if wanted("memory") {
+        let cost = memory::measure(&subject)?;
+        println!("{cost}");
+        results.memory = Some(cost);
     }
     let path = write(&results)?;
     println!("numbers in {}", path.display());
