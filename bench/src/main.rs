@@ -4,7 +4,11 @@
 
 mod bpf;
 mod idle;
+mod living;
+mod memory;
 mod pairs;
+mod processes;
+mod statistics;
 mod workloads;
 
 use std::fs;
@@ -26,7 +30,8 @@ struct Arguments {
     /// Seconds of each run.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
-    /// Only this: a workload (keep-alive, connection-per-request, bulk) or bpf.
+    /// Only this: a workload (keep-alive, connection-per-request, bulk, or processes with what BPF takes for
+    /// each), bpf (for connections and sockets) or memory.
     #[arg(long)]
     only: Option<String>,
     /// The netsonde to measure; by default the one built beside this program.
@@ -36,6 +41,9 @@ struct Arguments {
     #[arg(long, default_value = "")]
     configuration: String,
 }
+
+/// What is measured besides workloads.
+const OTHERS: [&str; 2] = ["bpf", "memory"];
 
 /// Everything one run of the benchmark found.
 #[derive(Serialize)]
@@ -47,6 +55,8 @@ struct Results {
     configuration: String,
     workloads: Vec<pairs::Outcome>,
     bpf: Option<bpf::Cost>,
+    processes: Option<processes::Cost>,
+    memory: Option<memory::Cost>,
 }
 
 fn main() -> Result<()> {
@@ -58,8 +68,8 @@ fn main() -> Result<()> {
     };
     let subject = pairs::Subject { netsonde, configuration: arguments.configuration.replace("\\n", "\n") };
     let wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
-    if !workloads::NAMES.iter().chain(&["bpf"]).any(|name| wanted(name)) {
-        bail!("nothing is named {:?}; there are {:?} and bpf", arguments.only, workloads::NAMES);
+    if !workloads::NAMES.iter().chain(&OTHERS).any(|name| wanted(name)) {
+        bail!("nothing is named {:?}; there are {:?} and {OTHERS:?}", arguments.only, workloads::NAMES);
     }
     let mut results = Results {
         time: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
@@ -69,6 +79,8 @@ fn main() -> Result<()> {
         configuration: subject.configuration.clone(),
         workloads: Vec::new(),
         bpf: None,
+        processes: None,
+        memory: None,
     };
     println!("kernel {}, {} processors, {}", results.kernel, results.processors, subject.netsonde.display());
     let length = Duration::from_secs(arguments.seconds);
@@ -82,6 +94,16 @@ fn main() -> Result<()> {
         let cost = bpf::measure(&subject)?;
         println!("{cost}");
         results.bpf = Some(cost);
+    }
+    if wanted("processes") {
+        let cost = processes::measure(&subject)?;
+        println!("{cost}");
+        results.processes = Some(cost);
+    }
+    if wanted("memory") {
+        let cost = memory::measure(&subject)?;
+        println!("{cost}");
+        results.memory = Some(cost);
     }
     let path = write(&results)?;
     println!("numbers in {}", path.display());

@@ -1,4 +1,5 @@
-//! The loads whose speed is compared: HTTP by nginx and wrk, bulk TCP by iperf3. All on loopback, all bounded.
+//! The loads whose speed is compared: HTTP by nginx and wrk, bulk TCP by iperf3, both on loopback, and short
+//! processes. All bounded.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -10,8 +11,10 @@ use netsonde_tests::rotel::free_ports;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::processes;
+
 /// All of them, in the order in which they run.
-pub const NAMES: [&str; 3] = ["keep-alive", "connection-per-request", "bulk"];
+pub const NAMES: [&str; 4] = ["keep-alive", "connection-per-request", "bulk", "processes"];
 
 /// Something that can be run again and again and says how fast it was.
 pub trait Workload {
@@ -21,7 +24,7 @@ pub trait Workload {
     fn run(&self, length: Duration) -> Result<f64>;
 }
 
-/// Starts the servers of a workload.
+/// Starts the servers of a workload, if it has any.
 pub fn start(name: &str) -> Result<Box<dyn Workload>> {
     Ok(match name {
         "keep-alive" => Box::new(Http { server: Server::nginx()?, header: None }),
@@ -29,6 +32,7 @@ pub fn start(name: &str) -> Result<Box<dyn Workload>> {
             Box::new(Http { server: Server::nginx()?, header: Some("Connection: close") })
         }
         "bulk" => Box::new(Bulk { server: Server::iperf()? }),
+        "processes" => Box::new(Processes),
         _ => bail!("no workload is named {name}"),
     })
 }
@@ -134,6 +138,19 @@ impl Workload for Bulk {
         let result: Value = serde_json::from_str(&text)?;
         let rate = result["end"]["sum_received"]["bits_per_second"].as_f64();
         Ok(rate.with_context(|| format!("iperf3 printed no rate: {text}"))? / 1e6)
+    }
+}
+
+/// Fork, exec and exit, and nothing between them.
+struct Processes;
+
+impl Workload for Processes {
+    fn unit(&self) -> &'static str {
+        "processes/s"
+    }
+
+    fn run(&self, length: Duration) -> Result<f64> {
+        processes::rate(length)
     }
 }
 

@@ -2,6 +2,8 @@
 //! and where it goes is not known here.
 
 mod clock;
+#[allow(dead_code, unused_imports, reason = "wired by the next commit")]
+mod context;
 mod processes;
 mod procfs;
 mod users;
