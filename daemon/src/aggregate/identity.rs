@@ -8,7 +8,7 @@ use netsonde_probes::descriptor::{Attribute as Key, AttributeType, Stability};
 use netsonde_probes::records::{Flow, Role};
 
 use crate::config::FlowAttribute;
-use crate::enrich::Process;
+use crate::enrich::{Process, Runtime};
 use crate::telemetry::{Attribute, AttributeValue};
 
 /// The one attribute that only metrics carry: log records have `netsonde.process.ancestors` instead.
@@ -72,6 +72,12 @@ pub struct Identity {
     server_port: Option<u16>,
     path: Option<Arc<str>>,
     name: Option<Arc<str>>,
+    script: Option<Arc<str>>,
+    unit: Option<Arc<str>>,
+    user_unit: Option<Arc<str>>,
+    slice: Option<Arc<str>>,
+    container: Option<Arc<str>>,
+    runtime: Option<&'static str>,
     ancestry: Option<Vec<Arc<str>>>,
     user: Option<Arc<str>>,
     pid: Option<u32>,
@@ -85,6 +91,8 @@ impl Identity {
     pub fn of(flow: &NamedFlow, chosen: &BTreeSet<FlowAttribute>) -> Self {
         let mut identity = Self::default();
         let process = flow.process.as_deref();
+        let context = process.and_then(|p| p.context.as_deref());
+        let container = context.and_then(|c| c.container.as_ref());
         for attribute in chosen {
             match attribute {
                 FlowAttribute::NetworkTransport => identity.transport = true,
@@ -94,14 +102,28 @@ impl Identity {
                 FlowAttribute::ServerAddress => identity.server_address = Some(flow.server.0),
                 FlowAttribute::ServerPort => identity.server_port = Some(flow.server.1),
                 FlowAttribute::ProcessExecutablePath => {
-                    identity.path = process.filter(|p| !p.path.is_empty()).map(|p| Arc::clone(&p.path));
+                    identity.path = process.map(|p| &p.program.path).filter(|p| !p.is_empty()).map(Arc::clone);
                 }
                 FlowAttribute::ProcessExecutableName => identity.name = process.map(|p| p.name().into()),
                 FlowAttribute::ProcessAncestry => {
                     identity.ancestry = process.map(|p| p.ancestors().map(|a| a.name().into()).collect());
                 }
                 FlowAttribute::ProcessUserName => identity.user.clone_from(&flow.user),
-                FlowAttribute::ProcessPid => identity.pid = process.map(|p| p.id.pid),
+                FlowAttribute::ProcessPid => {
+                    identity.pid = process.filter(|p| !p.is_kernel()).map(|p| p.id.pid);
+                }
+                FlowAttribute::ProcessScriptPath => {
+                    identity.script = process.and_then(|p| p.program.script.clone());
+                }
+                FlowAttribute::SystemdUnit => identity.unit = context.and_then(|c| c.unit.clone()),
+                FlowAttribute::SystemdUserUnit => {
+                    identity.user_unit = context.and_then(|c| c.user_unit.clone());
+                }
+                FlowAttribute::SystemdSlice => identity.slice = context.and_then(|c| c.slice.clone()),
+                FlowAttribute::ContainerId => identity.container = container.map(|c| Arc::clone(&c.id)),
+                FlowAttribute::ContainerRuntimeName => {
+                    identity.runtime = container.and_then(|c| c.runtime).map(Runtime::as_str);
+                }
                 FlowAttribute::ClientAddress => identity.client_address = flow.client,
                 FlowAttribute::NetworkNamespace => identity.network_namespace = Some(flow.network_namespace),
             }
@@ -116,7 +138,7 @@ impl Identity {
         let word = |w: &'static str| AttributeValue::String(w.into());
         let address = |a: IpAddr| AttributeValue::String(a.to_string().into());
         let names = |names: &Vec<Arc<str>>| AttributeValue::Array(names.iter().map(text).collect());
-        let all: [(&'static str, Option<AttributeValue>); 12] = [
+        let all: [(&'static str, Option<AttributeValue>); 18] = [
             ("network.transport", self.transport.then(|| word("tcp"))),
             ("network.type", self.network_type.map(word)),
             ("netsonde.socket.role", self.role.map(word)),
@@ -124,6 +146,12 @@ impl Identity {
             ("server.port", self.server_port.map(|p| AttributeValue::Int(p.into()))),
             ("process.executable.path", self.path.as_ref().map(text)),
             ("process.executable.name", self.name.as_ref().map(text)),
+            ("netsonde.process.script.path", self.script.as_ref().map(text)),
+            ("systemd.unit", self.unit.as_ref().map(text)),
+            ("systemd.user_unit", self.user_unit.as_ref().map(text)),
+            ("systemd.slice", self.slice.as_ref().map(text)),
+            ("container.id", self.container.as_ref().map(text)),
+            ("container.runtime.name", self.runtime.map(word)),
             (PROCESS_ANCESTRY.name, self.ancestry.as_ref().map(names)),
             ("process.user.name", self.user.as_ref().map(text)),
             ("process.pid", self.pid.map(|p| AttributeValue::Int(p.into()))),

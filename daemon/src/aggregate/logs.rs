@@ -10,7 +10,7 @@ use netsonde_probes::records::{Role, SocketEvent, SocketEventKind};
 use netsonde_probes::signals::tcp::{attributes as tcp, events};
 
 use super::identity::network_type;
-use crate::enrich::{Clock, Process};
+use crate::enrich::{Clock, Context, Process};
 use crate::telemetry::{Attribute, AttributeValue, LogRecord, Severity};
 
 macro_rules! keys {
@@ -37,6 +37,26 @@ keys! {
     EXECUTABLE_NAME = "process.executable.name", String, Convention, "last part of the binary's path";
     EXECUTABLE_DELETED = "netsonde.process.executable.deleted", Bool, Stable,
         "true when the binary had been unlinked; else absent";
+    EXECUTABLE_MEMFD = "netsonde.process.executable.memfd", Bool, Stable,
+        "true when the binary is in memory only (memfd_create(2)) and its path is no file's; else absent";
+    SCRIPT_PATH = "netsonde.process.script.path", String, Stable,
+        "absolute path of the script that the process is, when its binary is the interpreter";
+    COMMAND_ARGS = "process.command_args", StringArray, Convention,
+        "the arguments with secrets masked, if `process.command_line` is on";
+    VPID = "process.vpid", Int, Convention,
+        "process id in the process's own pid namespace, when that is not the host's";
+    CGROUP = "process.linux.cgroup", String, Convention,
+        "control group, as in /proc/PID/cgroup: 0:: and its path";
+    UNIT = "systemd.unit", String, Stable, "unit of the system's service manager (journald's _SYSTEMD_UNIT)";
+    USER_UNIT = "systemd.user_unit", String, Stable,
+        "unit of a user's service manager (journald's _SYSTEMD_USER_UNIT)";
+    SLICE = "systemd.slice", String, Stable, "slice of the unit (journald's _SYSTEMD_SLICE)";
+    CONTAINER_ID = "container.id", String, Convention,
+        "id of the container, or its name where the runtime knows no ids (LXC, systemd-nspawn)";
+    CONTAINER_RUNTIME = "container.runtime.name", String, Convention,
+        "what runs the container, if its control group tells: docker, buildkit, containerd, podman, cri-o, lxc, lxc-libvirt or systemd-nspawn";
+    HOLDERS = "netsonde.socket.holders", MapArray, Stable,
+        "all processes that hold the socket, when the last look at open files found several: process.pid, process.executable.path and process.creation.time";
     USER_ID = "process.user.id", Int, Convention, "real user id when the socket became the process's";
     USER_NAME = "process.user.name", String, Convention, "name of the real user, or the number when it has none";
     ANCESTORS = "netsonde.process.ancestors", MapArray, Stable,
@@ -62,25 +82,66 @@ fn creation_time(process: &Process, clock: &Clock) -> AttributeValue {
     text(Timestamp::from_millisecond(ms).unwrap_or_default().to_string())
 }
 
-/// The process and its parents.
+/// One of several processes in a list.
+fn member(process: &Process, clock: &Clock) -> AttributeValue {
+    let path = if process.path().is_empty() { &process.command } else { &process.program.path };
+    AttributeValue::Map(vec![
+        (PID.name, int(process.id.pid)),
+        (EXECUTABLE_PATH.name, text(Arc::clone(path))),
+        (CREATION_TIME.name, creation_time(process, clock)),
+    ])
+}
+
+/// The process, its program and its parents.
 fn identity(process: &Process, clock: &Clock, to: &mut Vec<Attribute>) {
-    to.push((PID.name, int(process.id.pid)));
-    to.push((CREATION_TIME.name, creation_time(process, clock)));
-    if !process.path.is_empty() {
-        to.push((EXECUTABLE_PATH.name, text(Arc::clone(&process.path))));
+    let program = &process.program;
+    if !program.path.is_empty() {
+        to.push((EXECUTABLE_PATH.name, text(Arc::clone(&program.path))));
     }
     to.push((EXECUTABLE_NAME.name, text(process.name())));
-    if process.deleted {
+    if process.is_kernel() {
+        return;
+    }
+    to.push((PID.name, int(process.id.pid)));
+    to.push((CREATION_TIME.name, creation_time(process, clock)));
+    if program.deleted {
         to.push((EXECUTABLE_DELETED.name, AttributeValue::Bool(true)));
     }
-    let ancestors = process.ancestors().map(|a| {
-        AttributeValue::Map(vec![
-            (PID.name, int(a.id.pid)),
-            (EXECUTABLE_PATH.name, text(if a.path.is_empty() { &a.command } else { &a.path }.as_ref())),
-            (CREATION_TIME.name, creation_time(a, clock)),
-        ])
-    });
-    to.push((ANCESTORS.name, AttributeValue::Array(ancestors.collect())));
+    if program.memfd {
+        to.push((EXECUTABLE_MEMFD.name, AttributeValue::Bool(true)));
+    }
+    if let Some(script) = &program.script {
+        to.push((SCRIPT_PATH.name, text(Arc::clone(script))));
+    }
+    if let Some(arguments) = &program.arguments {
+        let arguments = arguments.iter().map(|a| text(Arc::clone(a))).collect();
+        to.push((COMMAND_ARGS.name, AttributeValue::Array(arguments)));
+    }
+    if let Some(pid) = process.namespace_pid {
+        to.push((VPID.name, int(pid)));
+    }
+    if let Some(context) = &process.context {
+        place(context, to);
+    }
+    let ancestors = process.ancestors().map(|a| member(a, clock)).collect();
+    to.push((ANCESTORS.name, AttributeValue::Array(ancestors)));
+}
+
+fn place(context: &Context, to: &mut Vec<Attribute>) {
+    to.push((CGROUP.name, text(format!("0::{}", context.cgroup))));
+    for (key, value) in
+        [(&UNIT, &context.unit), (&USER_UNIT, &context.user_unit), (&SLICE, &context.slice)]
+    {
+        if let Some(value) = value {
+            to.push((key.name, text(Arc::clone(value))));
+        }
+    }
+    if let Some(container) = &context.container {
+        to.push((CONTAINER_ID.name, text(Arc::clone(&container.id))));
+        if let Some(runtime) = container.runtime {
+            to.push((CONTAINER_RUNTIME.name, text(runtime.as_str())));
+        }
+    }
 }
 
 fn endpoints(event: &SocketEvent, to: &mut Vec<Attribute>) {
@@ -151,7 +212,8 @@ fn endpoint((address, port): (IpAddr, u16)) -> String {
 
 fn sentence(event: &SocketEvent, process: Option<&Process>) -> String {
     let mut said = match process {
-        Some(p) => format!("{}[{}]", p.name(), p.id.pid),
+        Some(p) if p.is_kernel() => p.name().to_owned(),
+        Some(p) => format!("{}[{}]", p.title(), p.id.pid),
         None => "(unknown process)".to_owned(),
     };
     let (local, remote) = (endpoint(event.local), endpoint(event.remote));
@@ -174,21 +236,37 @@ fn sentence(event: &SocketEvent, process: Option<&Process>) -> String {
     said
 }
 
+/// Who a socket belongs to, by name.
+#[derive(Default)]
+pub struct Ownership<'a> {
+    /// The owner; `None` when nobody could name it.
+    pub process: Option<&'a Process>,
+    /// The owner's user.
+    pub user: Arc<str>,
+    /// All that hold it, when they are several.
+    pub holders: &'a [Arc<Process>],
+}
+
 /// A log record of an event.
 #[must_use]
-pub fn record(event: &SocketEvent, process: Option<&Process>, user: &Arc<str>, clock: &Clock) -> LogRecord {
-    let mut attributes = Vec::with_capacity(24);
+pub fn record(event: &SocketEvent, of: &Ownership<'_>, clock: &Clock) -> LogRecord {
+    let process = of.process;
+    let mut attributes = Vec::with_capacity(32);
     endpoints(event, &mut attributes);
     let descriptor = details(event, &mut attributes);
     if let Some(process) = process {
         identity(process, clock, &mut attributes);
     }
-    if event.owner.process.is_known() {
+    if of.holders.len() > 1 {
+        let holders = of.holders.iter().map(|h| member(h, clock)).collect();
+        attributes.push((HOLDERS.name, AttributeValue::Array(holders)));
+    }
+    if event.owner.process.is_known() && !event.owner.is_kernel() {
         if process.is_none() {
             attributes.push((PID.name, int(event.owner.process.pid)));
         }
         attributes.push((USER_ID.name, int(event.owner.uid)));
-        attributes.push((USER_NAME.name, text(Arc::clone(user))));
+        attributes.push((USER_NAME.name, text(Arc::clone(&of.user))));
     }
     LogRecord {
         event: descriptor,
@@ -205,7 +283,7 @@ pub fn record(event: &SocketEvent, process: Option<&Process>, user: &Arc<str>, c
 
 #[cfg(test)]
 mod tests {
-    use netsonde_probes::records::{ConnectionTotals, Failure, Owner, ProcessId};
+    use netsonde_probes::records::{ConnectionTotals, Failure, Owner, ProcessId, RuleMask};
 
     use super::*;
 
@@ -213,7 +291,7 @@ mod tests {
         SocketEvent {
             kind,
             time_ns: 0,
-            owner: Owner { process: ProcessId { pid: 42, start_ns: 5_000_000_000 }, uid: 1000 },
+            owner: Owner { process: ProcessId { pid: 42, start_ns: 5_000_000_000 }, image: 1, uid: 1000 },
             role: Role::Client,
             cookie: 0xbeef,
             local: ("127.0.0.1".parse().expect("an address"), 40000),
@@ -223,17 +301,17 @@ mod tests {
             totals: ConnectionTotals { transmit_bytes: 7, receive_bytes: 9, ..ConnectionTotals::default() },
             backlog: 0,
             errno: 0,
+            rules: RuleMask::default(),
         }
     }
 
     fn process(name: &str, pid: u32, parent: Option<Arc<Process>>) -> Process {
-        Process {
-            id: ProcessId { pid, start_ns: 5_000_000_000 },
-            path: format!("/usr/bin/{name}").into(),
-            deleted: false,
-            command: name.into(),
-            parent,
-        }
+        let id = ProcessId { pid, start_ns: 5_000_000_000 };
+        Process::example(id, &format!("/usr/bin/{name}"), parent)
+    }
+
+    fn owned_by(process: &Process) -> Ownership<'_> {
+        Ownership { process: Some(process), user: "me".into(), holders: &[] }
     }
 
     const KINDS: [SocketEventKind; 6] = [
@@ -250,7 +328,7 @@ mod tests {
         let clock = Clock::read();
         let owner = process("curl", 42, Some(Arc::new(process("sh", 41, None))));
         for kind in KINDS {
-            let record = record(&event(kind), Some(&owner), &"me".into(), &clock);
+            let record = record(&event(kind), &owned_by(&owner), &clock);
             for (key, _) in &record.attributes {
                 let declared = record.event.attributes.iter().chain(OF_EVERY_EVENT);
                 assert!(declared.into_iter().any(|a| a.name == *key), "{} has {key}", record.event.name);
@@ -262,7 +340,7 @@ mod tests {
     fn the_chain_of_parents_is_on_the_record() {
         let clock = Clock::read();
         let owner = process("curl", 42, Some(Arc::new(process("sh", 41, None))));
-        let record = record(&event(SocketEventKind::Close), Some(&owner), &"me".into(), &clock);
+        let record = record(&event(SocketEventKind::Close), &owned_by(&owner), &clock);
         let (_, ancestors) = record.attributes.iter().find(|(k, _)| *k == ANCESTORS.name).expect("a chain");
         let AttributeValue::Array(ancestors) = ancestors else { panic!("a list") };
         let [AttributeValue::Map(parent)] = ancestors.as_slice() else { panic!("one parent") };
@@ -274,7 +352,7 @@ mod tests {
     #[test]
     fn a_record_without_a_process_says_so() {
         let record =
-            record(&event(SocketEventKind::Failure(Failure::TimedOut)), None, &"me".into(), &Clock::read());
+            record(&event(SocketEventKind::Failure(Failure::TimedOut)), &Ownership::default(), &Clock::read());
         assert_eq!(record.body, "(unknown process) failed with [::1]:443: timed_out");
         assert_eq!(record.severity, Severity::Warn);
         assert!(record.attributes.contains(&("process.pid", AttributeValue::Int(42))));

@@ -93,6 +93,18 @@ pub enum FlowAttribute {
     ProcessAncestry,
     /// `process.user.name`: the owner's user.
     ProcessUserName,
+    /// `netsonde.process.script.path`: the script that the binary interprets.
+    ProcessScriptPath,
+    /// `systemd.unit`: the owner's unit.
+    SystemdUnit,
+    /// `systemd.user_unit`: its unit of a user's manager.
+    SystemdUserUnit,
+    /// `systemd.slice`: the slice of its unit.
+    SystemdSlice,
+    /// `container.id`: the owner's container.
+    ContainerId,
+    /// `container.runtime.name`: what runs that container.
+    ContainerRuntimeName,
     /// `process.pid`: one series a process.
     ProcessPid,
     /// `client.address`: one series a client.
@@ -104,7 +116,7 @@ pub enum FlowAttribute {
 impl FlowAttribute {
     /// What flow metrics carry unless the configuration says otherwise: nothing that grows with the number
     /// of processes or clients.
-    pub const DEFAULT: [Self; 8] = [
+    pub const DEFAULT: [Self; 10] = [
         Self::NetworkTransport,
         Self::NetworkType,
         Self::SocketRole,
@@ -113,6 +125,8 @@ impl FlowAttribute {
         Self::ProcessExecutablePath,
         Self::ProcessAncestry,
         Self::ProcessUserName,
+        Self::SystemdUnit,
+        Self::ContainerId,
     ];
 }
 
@@ -128,6 +142,12 @@ impl Word for FlowAttribute {
         ("process.executable.name", Self::ProcessExecutableName),
         ("netsonde.process.ancestry", Self::ProcessAncestry),
         ("process.user.name", Self::ProcessUserName),
+        ("netsonde.process.script.path", Self::ProcessScriptPath),
+        ("systemd.unit", Self::SystemdUnit),
+        ("systemd.user_unit", Self::SystemdUserUnit),
+        ("systemd.slice", Self::SystemdSlice),
+        ("container.id", Self::ContainerId),
+        ("container.runtime.name", Self::ContainerRuntimeName),
         ("process.pid", Self::ProcessPid),
         ("client.address", Self::ClientAddress),
         ("netsonde.network.namespace", Self::NetworkNamespace),

@@ -1,42 +1,126 @@
-//! The process table: every process of the host, with its binary and the chain of its parents as it was
-//! when it was forked. Fed by kernel events, completed by each sweep's walk, repaired from `/proc`.
+//! The process table: every process of the host, with its program, where it belongs and the chain of its
+//! parents as it was when it was forked. Fed by kernel events, completed by each sweep's walk, repaired from
+//! `/proc`.
 //!
-//! A process is an immutable node that points to its parent's; an exec makes a new node. So a chain stays
-//! as it was, whatever its members do later, and lives as long as anything refers to it.
+//! A process is an immutable node that points to its parent's; an exec or a move to another control group
+//! makes a new node. So a chain stays as it was, whatever its members do later, and lives as long as anything
+//! refers to it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use netsonde_probes::records::{BinaryPath, ProcessEvent, ProcessEventKind, ProcessId};
+use netsonde_probes::records::{
+    BinaryPath, CgroupEvent, Execution, Owner, ProcessEvent, ProcessEventKind, ProcessId,
+};
 
+use super::command_line::Masker;
+use super::context::{Cgroups, Context};
 use super::procfs;
+
+#[cfg(test)]
+mod tests;
+
+/// What a process runs.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Program {
+    /// Absolute path of the binary; empty for a kernel thread, and when it could not be learnt.
+    pub path: Arc<str>,
+    /// The binary had been unlinked.
+    pub deleted: bool,
+    /// The binary is in memory only, under no name.
+    pub memfd: bool,
+    /// The script that the binary interprets, absolute, when it was started as a program of its own.
+    pub script: Option<Arc<str>>,
+    /// The arguments with secrets masked, if they are asked for.
+    pub arguments: Option<Arc<[Arc<str>]>>,
+}
 
 /// A process at one time of its life.
 #[derive(Debug)]
 pub struct Process {
-    /// Who it is.
+    /// Who it is; no pid for the kernel.
     pub id: ProcessId,
-    /// Absolute path of its binary; empty for a kernel thread, and when it could not be learnt.
-    pub path: Arc<str>,
-    /// The binary had been unlinked.
-    pub deleted: bool,
+    /// What it runs.
+    pub program: Arc<Program>,
     /// Its `comm`.
     pub command: Arc<str>,
+    /// Its number in its own pid namespace, when that is not the host's.
+    pub namespace_pid: Option<u32>,
+    /// Where it belongs; `None` when nobody could tell.
+    pub context: Option<Arc<Context>>,
     /// Who forked it, as that was then.
     pub parent: Option<Arc<Process>>,
+    /// Which of its programs this is, see [`Owner::image`].
+    image: u32,
+    /// Number of its control group in the unified hierarchy.
+    cgroup: u64,
+    /// Path in the cgroup v1 hierarchy that counts on this host.
+    legacy_cgroup: Option<Arc<str>>,
+    /// From when on it was so, nanoseconds since boot.
+    since_ns: u64,
+    /// Number of its ancestors.
+    depth: u32,
 }
 
 /// No chain of parents is followed further; a fork bomb must not cost a walk without end.
 const GENERATIONS: usize = 64;
 
+/// From this length on a chain is cut to [`GENERATIONS`]: a process that lives by forking its own successor
+/// would drag an endless one behind it.
+const LONGEST_CHAIN: u32 = 2 * GENERATIONS as u32;
+
 impl Process {
+    /// The owner of sockets that are no program's.
+    fn kernel() -> Self {
+        let program = Program { path: "[kernel]".into(), ..Program::default() };
+        Self { program: program.into(), ..Self::nobody(ProcessId { pid: 0, start_ns: 0 }) }
+    }
+
+    fn nobody(id: ProcessId) -> Self {
+        Self {
+            id,
+            program: Arc::default(),
+            command: "".into(),
+            namespace_pid: None,
+            context: None,
+            parent: None,
+            image: 0,
+            cgroup: 0,
+            legacy_cgroup: None,
+            since_ns: 0,
+            depth: 0,
+        }
+    }
+
+    /// One of the tests: with this binary and parent.
+    #[cfg(test)]
+    pub fn example(id: ProcessId, path: &str, parent: Option<Arc<Process>>) -> Self {
+        let program = Program { path: path.into(), ..Program::default() };
+        Self { program: program.into(), parent, ..Self::nobody(id) }
+    }
+
+    /// Absolute path of its binary; empty when it has none.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.program.path
+    }
+
     /// Last part of the path; the command of a process without one, which a kernel thread is.
     #[must_use]
     pub fn name(&self) -> &str {
-        match self.path.rsplit('/').next() {
-            Some(name) if !name.is_empty() => name,
-            _ => &self.command,
-        }
+        last_part(self.path()).unwrap_or(&self.command)
+    }
+
+    /// What a person would call it: of an interpreted script, the script's name.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        self.program.script.as_deref().and_then(last_part).unwrap_or_else(|| self.name())
+    }
+
+    /// Whether it stands for the kernel itself.
+    #[must_use]
+    pub fn is_kernel(&self) -> bool {
+        !self.id.is_known()
     }
 
     /// Its parents, nearest first.
@@ -45,12 +129,98 @@ impl Process {
     }
 }
 
+fn last_part(path: &str) -> Option<&str> {
+    path.rsplit('/').next().filter(|name| !name.is_empty())
+}
+
+/// What an event or a walk said of a process, and what is to be kept of what was known.
+fn node(event: &ProcessEvent, program: Arc<Program>, home: Home, parent: Option<Arc<Process>>) -> Process {
+    let known = parent.as_ref().filter(|p| *p.command == *event.command).map(|p| Arc::clone(&p.command));
+    let parent = parent.map(shortened);
+    Process {
+        id: event.process,
+        program,
+        command: known.unwrap_or_else(|| event.command.as_str().into()),
+        namespace_pid: event.namespace_pid,
+        context: home.context,
+        image: event.image,
+        cgroup: event.cgroup,
+        legacy_cgroup: home.legacy,
+        since_ns: event.time_ns,
+        depth: parent.as_ref().map_or(0, |p| p.depth + 1),
+        parent,
+    }
+}
+
+/// Cuts the chain that begins with this process when it has grown too long: its nearest members are copied,
+/// and the last of them has no parent.
+fn shortened(process: Arc<Process>) -> Arc<Process> {
+    if process.depth < LONGEST_CHAIN {
+        return process;
+    }
+    let kept: Vec<&Arc<Process>> =
+        std::iter::successors(Some(&process), |p| p.parent.as_ref()).take(GENERATIONS).collect();
+    let mut chain: Option<Arc<Process>> = None;
+    for (depth, member) in (0..).zip(kept.into_iter().rev()) {
+        chain = Some(Arc::new(Process {
+            parent: chain,
+            depth,
+            id: member.id,
+            program: Arc::clone(&member.program),
+            command: Arc::clone(&member.command),
+            namespace_pid: member.namespace_pid,
+            context: member.context.clone(),
+            image: member.image,
+            cgroup: member.cgroup,
+            legacy_cgroup: member.legacy_cgroup.clone(),
+            since_ns: member.since_ns,
+        }));
+    }
+    chain.unwrap_or(process)
+}
+
+/// Where a process belongs, and what that was read from.
+#[derive(Default, Clone)]
+struct Home {
+    context: Option<Arc<Context>>,
+    legacy: Option<Arc<str>>,
+}
+
+impl Home {
+    fn of(process: &Process) -> Self {
+        Self { context: process.context.clone(), legacy: process.legacy_cgroup.clone() }
+    }
+}
+
+struct Ended {
+    /// Nanoseconds since boot.
+    at_ns: u64,
+    /// Number of the walk before it.
+    walk: u64,
+}
+
 struct Entry {
     process: Arc<Process>,
-    /// Nanoseconds since boot.
-    ended_ns: Option<u64>,
+    /// What it was before its last execs, oldest first: sockets that it closed by then were that program's.
+    earlier: Vec<Arc<Process>>,
+    ended: Option<Ended>,
+    /// Records that name it may still come, long after its end.
+    owned_sockets: bool,
     /// Number of the walk that saw it last.
     walk: u64,
+}
+
+/// Programs before the present one that are remembered of a process.
+const EARLIER: usize = 8;
+
+impl Entry {
+    /// The process as it was when it ran this program; `None` when that is news.
+    fn at(&self, image: u32) -> Option<&Arc<Process>> {
+        if self.process.image == image {
+            return Some(&self.process);
+        }
+        self.earlier.iter().rev().find(|p| p.image == image)
+    }
 }
 
 /// What the table knows of itself.
@@ -64,24 +234,40 @@ pub struct TableStatistics {
     pub repaired: u64,
     /// Asked for, and neither known nor in `/proc` any more.
     pub unknown: u64,
+    /// Control groups that are known by number.
+    pub cgroups: u64,
 }
 
 /// All processes.
 pub struct ProcessTable {
     entries: HashMap<ProcessId, Entry>,
+    /// Every program once, however many processes run it.
+    programs: HashSet<Arc<Program>>,
+    cgroups: Cgroups,
+    /// The cgroup v1 hierarchy that counts on this host.
+    legacy_hierarchy: Option<u32>,
+    /// Masks the arguments; `None` when they are not wanted.
+    masker: Option<Masker>,
+    kernel: Arc<Process>,
     limit: usize,
-    /// Nanoseconds that an ended process is kept for records that are still on their way.
+    /// Nanoseconds that an ended process which owned sockets is kept for records that are on their way.
     keep_ended_ns: u64,
     walk: u64,
     statistics: TableStatistics,
 }
 
 impl ProcessTable {
-    /// An empty table for at most `limit` processes, which keeps an ended one for `keep_ended_ns`.
+    /// An empty table for at most `limit` processes, which keeps an ended one that owned sockets for
+    /// `keep_ended_ns`, and any other until the second walk after its end.
     #[must_use]
-    pub fn new(limit: usize, keep_ended_ns: u64) -> Self {
+    pub fn new(limit: usize, keep_ended_ns: u64, masker: Option<Masker>) -> Self {
         Self {
             entries: HashMap::new(),
+            programs: HashSet::new(),
+            cgroups: Cgroups::new(limit),
+            legacy_hierarchy: procfs::legacy_hierarchy(),
+            masker,
+            kernel: Arc::new(Process::kernel()),
             limit,
             keep_ended_ns,
             walk: 0,
@@ -89,49 +275,181 @@ impl ProcessTable {
         }
     }
 
-    /// Changes the limits from the next walk on.
-    pub fn set_limits(&mut self, limit: usize, keep_ended_ns: u64) {
+    /// Changes the limits from the next walk on, and the masking of arguments from the next exec on.
+    pub fn reconfigure(&mut self, limit: usize, keep_ended_ns: u64, masker: Option<Masker>) {
         self.limit = limit;
+        self.cgroups.set_limit(limit);
         self.keep_ended_ns = keep_ended_ns;
+        self.masker = masker;
     }
 
     /// What the table knows of itself.
     #[must_use]
     pub fn statistics(&self) -> TableStatistics {
-        TableStatistics { tracked: self.entries.len() as u64, ..self.statistics }
+        TableStatistics {
+            tracked: self.entries.len() as u64,
+            cgroups: self.cgroups.statistics().tracked,
+            ..self.statistics
+        }
     }
 
-    /// Applies what the kernel told, in its order.
+    /// Learns which control groups there are.
+    pub fn scan_cgroups(&mut self, mountinfo: &str) {
+        if let Some(scan) = self.cgroups.scan(mountinfo)
+            && (scan.unread > 0 || scan.cut)
+        {
+            let (unread, cut) = (scan.unread, scan.cut);
+            tracing::warn!(unread, cut, "not all control groups are known: the others are looked up one by one");
+        }
+    }
+
+    /// Applies what the kernel told of a control group.
+    pub fn apply_cgroup(&mut self, event: &CgroupEvent) {
+        if event.removed {
+            self.cgroups.removed(event.id);
+        } else {
+            self.cgroups.made(event.id, &event.path);
+        }
+    }
+
+    /// Applies what the kernel told of a process, in its order.
     pub fn apply(&mut self, event: &ProcessEvent) {
         match &event.kind {
             ProcessEventKind::Fork => {
-                let parent = self.entries.get(&event.parent).map(|e| Arc::clone(&e.process));
-                let process = match &parent {
-                    Some(p) => node(event, Arc::clone(&p.path), p.deleted, parent.clone()),
-                    None => node(event, "".into(), false, None),
-                };
-                self.insert(process);
+                let parent = self.parent_of(event);
+                let home = self.home(event, parent.as_deref());
+                let program = parent.as_ref().map(|p| Arc::clone(&p.program)).unwrap_or_default();
+                self.insert(node(event, program, home, parent));
             }
-            ProcessEventKind::Exec(binary) => {
-                let known = self.entries.get(&event.process).map(|e| Arc::clone(&e.process));
-                let parent = match known {
-                    Some(known) => known.parent.clone(),
-                    None => self.entries.get(&event.parent).map(|e| Arc::clone(&e.process)),
-                };
-                let (path, deleted) = whole_path(event.process, binary);
-                self.insert(node(event, path, deleted, parent));
-            }
-            ProcessEventKind::Exit => {
+            ProcessEventKind::Exec(execution) => self.exec(event, execution),
+            ProcessEventKind::Moved { hierarchy, path } => self.moved(event, *hierarchy, path),
+            ProcessEventKind::Exit { owned_sockets } => {
+                let walk = self.walk;
                 if let Some(entry) = self.entries.get_mut(&event.process) {
-                    entry.ended_ns = Some(event.time_ns);
+                    entry.ended = Some(Ended { at_ns: event.time_ns, walk });
+                    entry.owned_sockets |= owned_sockets;
+                }
+            }
+            ProcessEventKind::Owned => {
+                if let Some(entry) = self.entries.get_mut(&event.process) {
+                    entry.owned_sockets = true;
                 }
             }
             ProcessEventKind::Seen => {}
         }
     }
 
+    /// Its parent as it was when it forked: the child inherits the number of the program.
+    fn parent_of(&self, event: &ProcessEvent) -> Option<Arc<Process>> {
+        let entry = self.entries.get(&event.parent)?;
+        Some(Arc::clone(entry.at(event.image).unwrap_or(&entry.process)))
+    }
+
+    fn exec(&mut self, event: &ProcessEvent, execution: &Execution) {
+        let known = self.entries.get(&event.process).map(|e| Arc::clone(&e.process));
+        let parent = match &known {
+            Some(known) => known.parent.clone(),
+            None => self.entries.get(&event.parent).map(|e| Arc::clone(&e.process)),
+        };
+        let home = self.home(event, known.as_deref().or(parent.as_deref()));
+        let program = self.program(event.process, execution);
+        let process = Arc::new(node(event, program, home, parent));
+        match self.entries.get_mut(&event.process) {
+            Some(entry) => {
+                if entry.earlier.len() == EARLIER {
+                    entry.earlier.remove(0);
+                }
+                // A program that never owned a socket need not be remembered, but nobody can tell.
+                entry.earlier.push(std::mem::replace(&mut entry.process, process));
+            }
+            None => self.insert_shared(process),
+        }
+    }
+
+    fn program(&mut self, id: ProcessId, execution: &Execution) -> Arc<Program> {
+        // What the record could not hold, as long as the process is there to be asked.
+        let whole = execution.binary.truncated.then(|| procfs::binary(id)).flatten();
+        let binary = whole.as_ref().unwrap_or(&execution.binary);
+        let arguments = self.masker.as_ref().and_then(|masker| {
+            let whole = execution.arguments_truncated.then(|| procfs::arguments(id)).flatten();
+            let arguments = whole.as_ref().or(execution.arguments.as_ref())?;
+            Some(masker.mask(last_part(&binary.path).unwrap_or_default(), arguments).into())
+        });
+        let program = Program {
+            arguments,
+            script: execution.script.as_deref().map(Into::into),
+            ..Program::of_binary(binary)
+        };
+        self.share(program)
+    }
+
+    fn share(&mut self, program: Program) -> Arc<Program> {
+        if let Some(known) = self.programs.get(&program) {
+            return Arc::clone(known);
+        }
+        let program = Arc::new(program);
+        self.programs.insert(Arc::clone(&program));
+        program
+    }
+
+    fn moved(&mut self, event: &ProcessEvent, hierarchy: u32, path: &str) {
+        let Some(known) = self.entries.get(&event.process).map(|e| Arc::clone(&e.process)) else { return };
+        let mut home = Home::of(&known);
+        if hierarchy == 0 {
+            self.cgroups.made(event.cgroup, path);
+        } else {
+            home.legacy = Some(path.into());
+        }
+        let home = self.placed(event, home);
+        self.replace(&known, event, home);
+    }
+
+    /// Another node of the same program.
+    fn replace(&mut self, known: &Arc<Process>, event: &ProcessEvent, home: Home) {
+        let process = Process {
+            image: known.image,
+            ..node(event, Arc::clone(&known.program), home, known.parent.clone())
+        };
+        if let Some(entry) = self.entries.get_mut(&event.process) {
+            entry.process = Arc::new(process);
+        }
+    }
+
+    /// Where a process belongs; as the one that it comes from, if it is in the same control group.
+    fn home(&mut self, event: &ProcessEvent, from: Option<&Process>) -> Home {
+        match from {
+            Some(from) if from.cgroup == event.cgroup && from.context.is_some() => Home::of(from),
+            Some(from) => {
+                let home = Home::of(from);
+                self.placed(event, home)
+            }
+            None => self.placed(event, Home::default()),
+        }
+    }
+
+    /// Where a process belongs that is in the unified control group of the event, and was `before`.
+    fn placed(&mut self, event: &ProcessEvent, before: Home) -> Home {
+        let unified = self.cgroups.context(event.cgroup);
+        let context = match (unified, &before.legacy, self.legacy_hierarchy) {
+            (Some(unified), _, None) => Some(unified),
+            (Some(unified), Some(legacy), Some(_)) => {
+                let both = format!("1:name=systemd:{legacy}\n0::{}\n", unified.cgroup);
+                Some(self.cgroups.of_process(&both))
+            }
+            _ => return self.looked_up(event.process).unwrap_or(before),
+        };
+        Home { context, ..before }
+    }
+
+    /// Where `/proc` says that it belongs.
+    fn looked_up(&mut self, id: ProcessId) -> Option<Home> {
+        let text = procfs::cgroups(id)?;
+        let legacy = self.legacy_hierarchy.and_then(|n| procfs::cgroup_in(&text, n)).map(Into::into);
+        Some(Home { context: Some(self.cgroups.of_process(&text)), legacy })
+    }
+
     /// Takes in a walk over all processes: learns those that no event told of, and lets go of those that
-    /// ended `keep_ended_ns` ago or longer.
+    /// ended.
     pub fn take_walk(&mut self, seen: &[ProcessEvent], now_ns: u64) {
         self.walk += 1;
         let by_id: HashMap<ProcessId, &ProcessEvent> = seen.iter().map(|e| (e.process, e)).collect();
@@ -143,106 +461,173 @@ impl ProcessTable {
         self.entries.retain(|id, entry| {
             // Not there any more, and no event told of its end; one that is younger than the walk may
             // just not have been met.
-            if entry.ended_ns.is_none() && entry.walk != walk && id.start_ns < walked_since {
-                entry.ended_ns = Some(now_ns);
+            if entry.ended.is_none() && entry.walk != walk && id.start_ns < walked_since {
+                entry.ended = Some(Ended { at_ns: now_ns, walk });
+                entry.owned_sockets = true;
             }
-            entry.ended_ns.is_none_or(|ended| now_ns.saturating_sub(ended) < keep)
+            if now_ns.saturating_sub(entry.process.since_ns) >= keep {
+                entry.earlier = Vec::new();
+            }
+            entry.ended.as_ref().is_none_or(|ended| {
+                let still = if entry.owned_sockets { now_ns.saturating_sub(ended.at_ns) < keep } else { false };
+                still || walk < ended.walk + 2
+            })
         });
         self.evict();
+        self.programs.retain(|program| Arc::strong_count(program) > 1);
+        self.cgroups.prune();
     }
 
     fn learn(&mut self, event: &ProcessEvent, by_id: &HashMap<ProcessId, &ProcessEvent>, depth: usize) {
         let walk = self.walk;
-        if self.entries.get(&event.process).is_some_and(|e| e.process.parent.is_none()) {
-            self.find_parent(event, by_id, depth);
-        }
-        if let Some(entry) = self.entries.get_mut(&event.process) {
-            entry.walk = walk;
-            // Neither an exec nor a change of its name by itself (prctl(2)) can have gone by unseen, but
-            // for a lost event: then /proc knows.
-            if *entry.process.command != *event.command {
-                let known = Arc::clone(&entry.process);
-                let binary = procfs::binary(event.process);
-                let (path, deleted) = match binary {
-                    Some(b) => (b.path.into(), b.deleted),
-                    None => (Arc::clone(&known.path), known.deleted),
-                };
-                entry.process = Arc::new(node(event, path, deleted, known.parent.clone()));
+        let Some(entry) = self.entries.get_mut(&event.process) else {
+            if depth < GENERATIONS
+                && let Some(parent) = by_id.get(&event.parent)
+                && !self.entries.contains_key(&event.parent)
+            {
+                self.learn(parent, by_id, depth + 1);
             }
+            let parent = self.entries.get(&event.parent).map(|e| Arc::clone(&e.process));
+            let home = self.looked_up(event.process).unwrap_or_else(|| self.home(event, parent.as_deref()));
+            let program = if event.kernel_thread { Arc::default() } else { self.program_in_proc(event.process) };
+            self.insert(node(event, program, home, parent));
             return;
+        };
+        entry.walk = walk;
+        let known = Arc::clone(&entry.process);
+        if known.parent.is_none() {
+            self.find_parent(event, &known, by_id, depth);
         }
-        if depth < GENERATIONS
-            && let Some(parent) = by_id.get(&event.parent)
+        // An exec that no event told of.
+        if event.image > known.image {
+            self.statistics.repaired += 1;
+            let program = self.program_in_proc(event.process);
+            let home = self.home(event, Some(&known));
+            let process = node(event, program, home, known.parent.clone());
+            if let Some(entry) = self.entries.get_mut(&event.process) {
+                entry.process = Arc::new(process);
+            }
+        } else if event.cgroup != known.cgroup && event.time_ns > known.since_ns {
+            let home = self.home(event, Some(&known));
+            self.replace(&known, event, home);
+        }
+    }
+
+    fn program_in_proc(&mut self, id: ProcessId) -> Arc<Program> {
+        let binary = procfs::binary(id).unwrap_or_default();
+        let mut program = Program::of_binary(&binary);
+        if let Some(masker) = &self.masker
+            && let Some(arguments) = procfs::arguments(id)
         {
-            self.learn(parent, by_id, depth + 1);
+            let name = last_part(&binary.path).unwrap_or_default();
+            program.arguments = Some(masker.mask(name, &arguments).into());
         }
-        let parent = self.entries.get(&event.parent).map(|e| Arc::clone(&e.process));
-        let binary = if event.kernel_thread { None } else { procfs::binary(event.process) };
-        let binary = binary.unwrap_or_default();
-        self.insert(node(event, binary.path.into(), binary.deleted, parent));
+        self.share(program)
     }
 
     /// A fork that was told of before its parent was known.
-    fn find_parent(&mut self, event: &ProcessEvent, by_id: &HashMap<ProcessId, &ProcessEvent>, depth: usize) {
+    fn find_parent(
+        &mut self,
+        event: &ProcessEvent,
+        known: &Process,
+        by_id: &HashMap<ProcessId, &ProcessEvent>,
+        depth: usize,
+    ) {
         if depth >= GENERATIONS {
             return;
         }
         let Some(parent) = by_id.get(&event.parent).filter(|p| p.process != event.process) else { return };
-        self.learn(parent, by_id, depth + 1);
+        if !self.entries.contains_key(&event.parent) {
+            self.learn(parent, by_id, depth + 1);
+        }
         let parent = self.entries.get(&event.parent).map(|e| Arc::clone(&e.process));
         if let (Some(entry), Some(_)) = (self.entries.get_mut(&event.process), &parent) {
-            let known = Arc::clone(&entry.process);
-            let (path, deleted) = (Arc::clone(&known.path), known.deleted);
-            entry.process = Arc::new(Process {
-                command: Arc::clone(&known.command),
-                id: known.id,
-                path,
-                deleted,
-                parent,
-            });
+            let process = Process {
+                image: known.image,
+                cgroup: known.cgroup,
+                since_ns: known.since_ns,
+                ..node(event, Arc::clone(&known.program), Home::of(known), parent)
+            };
+            entry.process = Arc::new(process);
         }
     }
 
-    /// Who it is; asks `/proc` when no event has told. `None` when nobody knows.
-    pub fn resolve(&mut self, id: ProcessId) -> Option<Arc<Process>> {
-        if !id.is_known() {
+    /// Who owns a socket; asks `/proc` when no event has told. `None` when nobody knows.
+    pub fn resolve(&mut self, owner: Owner) -> Option<Arc<Process>> {
+        if owner.is_kernel() {
+            return Some(Arc::clone(&self.kernel));
+        }
+        if !owner.process.is_known() {
             return None;
         }
-        if let Some(entry) = self.entries.get(&id) {
-            return Some(Arc::clone(&entry.process));
+        if let Some(entry) = self.entries.get(&owner.process) {
+            if let Some(process) = entry.at(owner.image) {
+                return Some(Arc::clone(process));
+            }
+            // Longer ago than is remembered: the same process all the same.
+            if owner.image < entry.process.image {
+                return Some(Arc::clone(entry.earlier.first().unwrap_or(&entry.process)));
+            }
         }
-        let Some(found) = procfs::find(id) else {
+        let repaired = self.repair(owner);
+        if repaired.is_none() {
             self.statistics.unknown += 1;
-            return None;
-        };
-        self.statistics.repaired += 1;
-        let parent =
-            self.entries.values().find(|e| found.is_child_of(e.process.id)).map(|e| Arc::clone(&e.process));
-        let binary = found.binary.unwrap_or_default();
-        let process = Process {
-            id,
-            path: binary.path.into(),
-            deleted: binary.deleted,
-            command: found.command.into(),
-            parent,
-        };
-        Some(self.insert(process))
+        }
+        repaired
     }
 
-    fn insert(&mut self, process: Process) -> Arc<Process> {
-        let process = Arc::new(process);
-        let entry = Entry { process: Arc::clone(&process), ended_ns: None, walk: self.walk };
+    /// Reads a process that no event told of, or whose last exec none did.
+    fn repair(&mut self, owner: Owner) -> Option<Arc<Process>> {
+        let id = owner.process;
+        let found = procfs::find(id)?;
+        self.statistics.repaired += 1;
+        let known = self.entries.get(&id).map(|e| Arc::clone(&e.process));
+        let parent = match &known {
+            Some(known) => known.parent.clone(),
+            None => self
+                .entries
+                .values()
+                .find(|e| found.is_child_of(e.process.id))
+                .map(|e| Arc::clone(&e.process)),
+        };
+        let home = self.looked_up(id).unwrap_or_default();
+        let cgroup = known.as_ref().map_or(0, |k| k.cgroup);
+        let process = Arc::new(Process {
+            program: self.program_in_proc(id),
+            command: found.command.into(),
+            namespace_pid: found.namespace_pid,
+            context: home.context,
+            legacy_cgroup: home.legacy,
+            image: owner.image,
+            cgroup,
+            depth: parent.as_ref().map_or(0, |p| p.depth + 1),
+            parent: parent.map(shortened),
+            ..Process::nobody(id)
+        });
+        match self.entries.get_mut(&id) {
+            Some(entry) => entry.process = Arc::clone(&process),
+            None => self.insert_shared(Arc::clone(&process)),
+        }
+        Some(process)
+    }
+
+    fn insert(&mut self, process: Process) {
+        self.insert_shared(Arc::new(process));
+    }
+
+    fn insert_shared(&mut self, process: Arc<Process>) {
         let id = process.id;
+        let entry =
+            Entry { process, earlier: Vec::new(), ended: None, owned_sockets: false, walk: self.walk };
         self.entries.insert(id, entry);
         // Room is made in bulk, so that a fork storm does not pay for it one by one.
         if self.entries.len() > self.limit + self.limit / 8 {
             self.evict();
         }
-        process
     }
 
-    /// Brings the table back to its limit: ended processes go first, the longest ended before others,
-    /// then the oldest living ones that are nobody's parent.
+    /// Brings the table back to its limit: ended processes go first, before others those that owned no
+    /// socket, the longest ended before others; then the oldest living ones that are nobody's parent.
     fn evict(&mut self) {
         let surplus = self.entries.len().saturating_sub(self.limit);
         if surplus == 0 {
@@ -250,139 +635,38 @@ impl ProcessTable {
         }
         let parents: HashSet<ProcessId> =
             self.entries.values().filter_map(|e| Some(e.process.parent.as_ref()?.id)).collect();
-        let mut order: Vec<(bool, bool, u64, ProcessId)> = self
+        let mut order: Vec<((bool, bool, bool, u64), ProcessId)> = self
             .entries
             .iter()
             .map(|(id, e)| {
-                (e.ended_ns.is_none(), parents.contains(id), e.ended_ns.unwrap_or(id.start_ns), *id)
+                let rank = match &e.ended {
+                    Some(ended) => (false, e.owned_sockets, false, ended.at_ns),
+                    None => (true, false, parents.contains(id), id.start_ns),
+                };
+                (rank, *id)
             })
             .collect();
-        order.sort_unstable();
-        for (.., id) in order.into_iter().take(surplus) {
+        order.select_nth_unstable(surplus - 1);
+        for (_, id) in order.into_iter().take(surplus) {
             self.entries.remove(&id);
         }
         self.statistics.evicted += surplus as u64;
     }
 }
 
-fn node(event: &ProcessEvent, path: Arc<str>, deleted: bool, parent: Option<Arc<Process>>) -> Process {
-    Process { id: event.process, path, deleted, command: event.command.as_str().into(), parent }
+impl Default for Program {
+    fn default() -> Self {
+        Self { path: "".into(), deleted: false, memfd: false, script: None, arguments: None }
+    }
 }
 
-/// The path from the event, or from `/proc` when it was too long for the event.
-fn whole_path(id: ProcessId, binary: &BinaryPath) -> (Arc<str>, bool) {
-    if binary.truncated
-        && let Some(whole) = procfs::binary(id)
-    {
-        return (whole.path.into(), whole.deleted);
-    }
-    (binary.path.as_str().into(), binary.deleted)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NEVER: u32 = 0x7fff_0000;
-
-    fn id(n: u32) -> ProcessId {
-        ProcessId { pid: NEVER + n, start_ns: u64::from(n) }
-    }
-
-    fn event(kind: ProcessEventKind, process: u32, parent: u32, command: &str) -> ProcessEvent {
-        ProcessEvent {
-            kind,
-            time_ns: 1_000 + u64::from(process),
-            process: id(process),
-            parent: id(parent),
-            uid: 0,
-            network_namespace: 1,
-            kernel_thread: false,
-            command: command.to_owned(),
+impl Program {
+    fn of_binary(binary: &BinaryPath) -> Self {
+        Self {
+            path: binary.path.as_str().into(),
+            deleted: binary.deleted,
+            memfd: binary.memfd,
+            ..Self::default()
         }
-    }
-
-    fn exec(path: &str) -> ProcessEventKind {
-        ProcessEventKind::Exec(BinaryPath { path: path.to_owned(), ..BinaryPath::default() })
-    }
-
-    fn names(process: &Process) -> Vec<String> {
-        process.ancestors().map(|p| p.name().to_owned()).collect()
-    }
-
-    #[test]
-    fn a_chain_stays_as_it_was_at_the_fork() {
-        let mut table = ProcessTable::new(100, 0);
-        table.apply(&event(exec("/sbin/init"), 1, 0, "init"));
-        table.apply(&event(ProcessEventKind::Fork, 2, 1, "init"));
-        table.apply(&event(exec("/bin/sh"), 2, 1, "sh"));
-        table.apply(&event(ProcessEventKind::Fork, 3, 2, "sh"));
-        table.apply(&event(exec("/usr/bin/curl"), 3, 2, "curl"));
-        // The shell becomes something else and ends; its child is re-parented.
-        table.apply(&event(exec("/bin/other"), 2, 1, "other"));
-        table.apply(&event(ProcessEventKind::Exit, 2, 1, "other"));
-        table.take_walk(
-            &[event(ProcessEventKind::Seen, 1, 0, "init"), event(ProcessEventKind::Seen, 3, 1, "curl")],
-            9_000,
-        );
-        assert!(!table.entries.contains_key(&id(2)), "it was let go");
-        let curl = table.resolve(id(3)).expect("known");
-        assert_eq!(&*curl.path, "/usr/bin/curl");
-        assert_eq!(names(&curl), ["sh", "init"]);
-    }
-
-    #[test]
-    fn a_fork_runs_its_parents_binary() {
-        let mut table = ProcessTable::new(100, 0);
-        table.apply(&event(exec("/usr/sbin/nginx"), 5, 1, "nginx"));
-        table.apply(&event(ProcessEventKind::Fork, 6, 5, "nginx"));
-        assert_eq!(&*table.resolve(id(6)).expect("known").path, "/usr/sbin/nginx");
-    }
-
-    #[test]
-    fn an_ended_process_is_kept_for_a_while() {
-        let mut table = ProcessTable::new(100, 5_000);
-        table.apply(&event(exec("/bin/true"), 7, 1, "true"));
-        table.apply(&event(ProcessEventKind::Exit, 7, 1, "true"));
-        table.take_walk(&[], 3_000);
-        assert!(table.resolve(id(7)).is_some());
-        table.take_walk(&[], 60_000);
-        assert!(table.resolve(id(7)).is_none());
-        assert_eq!(table.statistics().unknown, 1);
-    }
-
-    #[test]
-    fn a_full_table_lets_ended_processes_go_first() {
-        let mut table = ProcessTable::new(8, u64::MAX);
-        for n in 1..=8 {
-            table.apply(&event(exec("/bin/x"), n, 0, "x"));
-        }
-        table.apply(&event(ProcessEventKind::Exit, 5, 0, "x"));
-        table.apply(&event(exec("/bin/x"), 9, 0, "x"));
-        table.take_walk(
-            &(1..=9)
-                .filter(|n| *n != 5)
-                .map(|n| event(ProcessEventKind::Seen, n, 0, "x"))
-                .collect::<Vec<_>>(),
-            2_000,
-        );
-        assert_eq!(
-            table.statistics(),
-            TableStatistics { tracked: 8, evicted: 1, ..TableStatistics::default() }
-        );
-        assert!(!table.entries.contains_key(&id(5)));
-    }
-
-    #[test]
-    fn a_walk_learns_parents_before_children_whatever_their_order() {
-        let mut table = ProcessTable::new(100, 0);
-        let seen = [
-            event(ProcessEventKind::Seen, 4, 9, "child"),
-            event(ProcessEventKind::Seen, 9, 1, "parent"),
-            event(ProcessEventKind::Seen, 1, 0, "init"),
-        ];
-        table.take_walk(&seen, 2_000);
-        let child = table.resolve(id(4)).expect("known");
-        assert_eq!(names(&child), ["parent", "init"]);
     }
 }

@@ -1,6 +1,11 @@
 //! What `/proc` says of a process: the start-up picture, and the repair when an event was missed.
 
-use netsonde_probes::records::{BinaryPath, ProcessId};
+use std::fs::File;
+use std::io::Read;
+
+use netsonde_probes::records::{BinaryPath, ProcessId, split_arguments};
+
+use super::context;
 
 /// Nanoseconds in a tick of `/proc/PID/stat`: the kernel's `USER_HZ` is 100 everywhere
 /// (include/asm-generic/param.h, nsec_to_clock_t()).
@@ -8,6 +13,13 @@ const TICK_NS: u64 = 10_000_000;
 
 /// Ends the path of a file that was unlinked (d_path() in fs/d_path.c).
 const DELETED: &str = " (deleted)";
+
+/// Begins the path of a file that is in memory only (memfd_create() in mm/memfd.c); it has no other, and so
+/// counts as unlinked from the beginning.
+const MEMFD: &str = "/memfd:";
+
+/// Arguments beyond this are not read: a process may have megabytes of them.
+const ARGUMENT_BYTES: u64 = 32 * 1024;
 
 /// A process as `/proc` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +32,8 @@ pub struct Found {
     pub parent_pid: u32,
     /// Start of the parent, in nanoseconds since boot, to the tick.
     pub parent_start_ns: u64,
+    /// Its number in its own pid namespace, when that is not the one of this `/proc`.
+    pub namespace_pid: Option<u32>,
 }
 
 impl Found {
@@ -35,6 +49,10 @@ impl Found {
 pub fn find(process: ProcessId) -> Option<Found> {
     let handle = procfs::process::Process::new(i32::try_from(process.pid).ok()?).ok()?;
     let binary = binary_of(&handle);
+    let namespace_pid = handle.status().ok().and_then(|status| match status.nspid?.as_slice() {
+        [_, .., innermost] => u32::try_from(*innermost).ok(),
+        _ => None,
+    });
     // Read last: if the number still belongs to the same process, so did all that was read before.
     let stat = handle.stat().ok()?;
     if stat.starttime != process.start_ns / TICK_NS {
@@ -46,6 +64,7 @@ pub fn find(process: ProcessId) -> Option<Found> {
         command: stat.comm,
         parent_pid: u32::try_from(stat.ppid).unwrap_or(0),
         parent_start_ns: parent_start.unwrap_or(0) * TICK_NS,
+        namespace_pid,
     })
 }
 
@@ -60,10 +79,53 @@ pub fn binary(process: ProcessId) -> Option<BinaryPath> {
 fn binary_of(handle: &procfs::process::Process) -> Option<BinaryPath> {
     let path = handle.exe().ok()?;
     let path = path.to_string_lossy();
-    Some(match path.strip_suffix(DELETED) {
-        Some(name) => BinaryPath { path: name.to_owned(), deleted: true, truncated: false },
-        None => BinaryPath { path: path.into_owned(), deleted: false, truncated: false },
+    let named = path.strip_suffix(DELETED);
+    let memfd = named.is_some_and(|name| name.starts_with(MEMFD));
+    Some(BinaryPath {
+        path: named.unwrap_or(&path).to_owned(),
+        deleted: named.is_some() && !memfd,
+        memfd,
+        truncated: false,
     })
+}
+
+/// Reads a file of a process, at most so many bytes, if it is still that process.
+fn read(process: ProcessId, name: &str, most: u64) -> Option<Vec<u8>> {
+    let handle = procfs::process::Process::new(i32::try_from(process.pid).ok()?).ok()?;
+    let mut bytes = Vec::new();
+    File::open(format!("/proc/{}/{name}", process.pid)).ok()?.take(most).read_to_end(&mut bytes).ok()?;
+    (handle.stat().ok()?.starttime == process.start_ns / TICK_NS).then_some(bytes)
+}
+
+/// The arguments of a process, if it is still that one; the beginning of them when they are many.
+#[must_use]
+pub fn arguments(process: ProcessId) -> Option<Vec<String>> {
+    let bytes = read(process, "cmdline", ARGUMENT_BYTES)?;
+    (!bytes.is_empty()).then(|| split_arguments(&bytes))
+}
+
+/// The text of `/proc/PID/cgroup`, if it is still that process.
+#[must_use]
+pub fn cgroups(process: ProcessId) -> Option<String> {
+    /// A dozen hierarchies with the longest paths there can be.
+    const LONGEST: u64 = 12 * 4096;
+    read(process, "cgroup", LONGEST).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The path that such a text has for a hierarchy.
+#[must_use]
+pub fn cgroup_in(text: &str, hierarchy: u32) -> Option<&str> {
+    text.lines().find_map(|line| {
+        let (number, rest) = line.split_once(':')?;
+        let (_, path) = rest.split_once(':')?;
+        (number.parse() == Ok(hierarchy)).then_some(path)
+    })
+}
+
+/// The cgroup v1 hierarchy that counts on this host, if there is one.
+#[must_use]
+pub fn legacy_hierarchy() -> Option<u32> {
+    context::legacy_hierarchy(&std::fs::read_to_string("/proc/self/cgroup").ok()?)
 }
 
 #[cfg(test)]
@@ -86,6 +148,25 @@ mod tests {
             ProcessId { pid: found.parent_pid, start_ns: start_of(found.parent_pid.cast_signed()) + 7 };
         assert!(found.is_child_of(parent));
         assert!(!found.is_child_of(ProcessId { start_ns: parent.start_ns + TICK_NS, ..parent }));
+    }
+
+    #[test]
+    fn this_test_knows_its_arguments_and_its_cgroups() {
+        let pid = std::process::id();
+        let this = ProcessId { pid, start_ns: start_of(pid.cast_signed()) };
+        assert_eq!(arguments(this).expect("it has some"), std::env::args().collect::<Vec<_>>());
+        let text = cgroups(this).expect("it has some");
+        assert_eq!(text, std::fs::read_to_string("/proc/self/cgroup").expect("it is there"));
+        let earlier = ProcessId { start_ns: this.start_ns - TICK_NS, ..this };
+        assert_eq!((arguments(earlier), cgroups(earlier)), (None, None));
+    }
+
+    #[test]
+    fn a_hierarchy_has_its_path() {
+        let text = "12:pids:/docker/abc\n1:name=systemd:/system.slice/a:b.service\n0::/\n";
+        assert_eq!(cgroup_in(text, 1), Some("/system.slice/a:b.service"));
+        assert_eq!(cgroup_in(text, 0), Some("/"));
+        assert_eq!(cgroup_in(text, 2), None);
     }
 
     #[test]
