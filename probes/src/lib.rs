@@ -16,6 +16,7 @@ pub mod loss;
 mod namespaces;
 pub mod records;
 mod rings;
+pub mod select;
 pub mod signals;
 mod sweep;
 pub mod verdict;
