@@ -15,6 +15,8 @@ mod export;
 #[cfg(test)]
 mod reference;
 mod registry;
+#[allow(dead_code, reason = "wired by the next commit")]
+mod select;
 mod telemetry;
 
 use std::io::{IsTerminal, Write, stderr, stdout};

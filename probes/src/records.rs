@@ -506,6 +506,9 @@ pub struct CgroupEvent {
     pub removed: bool,
 }
 
+/// In a mask of rules: there is nothing left to decide (`RULES_DECIDED` in `include/records.h`).
+const DECIDED: u32 = 1 << 31;
+
 /// The selection rules that may apply to a socket, as far as the kernel can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct RuleMask(pub(crate) u32);
@@ -515,6 +518,12 @@ impl RuleMask {
     #[must_use]
     pub fn of(rules: impl IntoIterator<Item = usize>) -> Self {
         Self(rules.into_iter().filter(|&i| i < crate::select::MAX_RULES).fold(0, |mask, i| mask | 1 << i))
+    }
+
+    /// Whether any rule is left to be judged: else the kernel has let the socket in.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        self.0 != 0 && self.0 & DECIDED == 0
     }
 
     /// Their numbers, ascending.
@@ -724,10 +733,8 @@ mod tests {
     fn a_mask_of_rules_is_read_back() {
         let mask = RuleMask::of([0, 3, 30]);
         assert_eq!(mask.rules().collect::<Vec<_>>(), [0, 3, 30]);
-        assert_eq!(RuleMask(raw_decided()).rules().count(), 0, "the kernel's word is no rule");
-    }
-
-    fn raw_decided() -> u32 {
-        1 << 31
+        assert!(mask.is_open());
+        assert!(!RuleMask(DECIDED).is_open() && !RuleMask::default().is_open());
+        assert_eq!(RuleMask(DECIDED).rules().count(), 0, "the kernel's word is no rule");
     }
 }

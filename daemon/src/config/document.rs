@@ -37,7 +37,8 @@ impl From<String> for ConfigError {
 pub struct Document<'a> {
     name: String,
     text: &'a str,
-    /// Dotted path of each key, with where the key and its value stand, parents before children.
+    /// Dotted path of each key, with where the key and its value stand, parents before children. The members of
+    /// a list of tables are told apart by their `name`, as if that were a key.
     keys: Vec<(String, Range<usize>, Range<usize>)>,
 }
 
@@ -99,8 +100,16 @@ impl<'a> Document<'a> {
         for (key, value) in table {
             let path = join_key(prefix, key.get_ref());
             self.keys.push((path.clone(), key.span(), value.span()));
-            if let DeValue::Table(inner) = value.get_ref() {
-                self.collect(&path, inner);
+            match value.get_ref() {
+                DeValue::Table(inner) => self.collect(&path, inner),
+                DeValue::Array(items) => {
+                    for item in items {
+                        let DeValue::Table(inner) = item.get_ref() else { continue };
+                        let name = inner.get("name").and_then(|name| name.get_ref().as_str());
+                        self.collect(&name.map_or_else(|| path.clone(), |name| join_key(&path, name)), inner);
+                    }
+                }
+                _ => {}
             }
         }
     }

@@ -20,6 +20,7 @@ mod output;
 mod raw;
 mod reader;
 mod render;
+pub mod select;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -33,6 +34,7 @@ pub use render::render;
 pub use words::{EventKind, FlowAttribute, Word};
 
 use export::{FileConfig, OtlpConfig};
+use select::SelectConfig;
 
 /// The file that is read when none is named; it may be missing.
 pub const DEFAULT_PATH: &str = "/etc/netsonde/netsonde.toml";
@@ -46,6 +48,8 @@ pub struct Config {
     pub export: Export,
     /// What is observed.
     pub signals: Signals,
+    /// Which sockets are observed.
+    pub select: SelectConfig,
     /// Log events.
     pub events: Events,
     /// Metrics.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use toml::Spanned;
 
 type Field<T> = Option<Spanned<T>>;
@@ -19,6 +19,7 @@ pub struct Raw {
     pub interval: Field<DurationText>,
     pub export: Export,
     pub signals: Signals,
+    pub select: Select,
     pub events: Events,
     pub metrics: Metrics,
     pub limits: Limits,
@@ -54,6 +55,28 @@ pub struct File {
 #[serde(deny_unknown_fields, default)]
 pub struct Signals {
     pub tcp: Field<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Select {
+    pub default: Field<String>,
+    pub rule: Vec<Spanned<Rule>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rule {
+    pub name: Field<String>,
+    pub action: Field<String>,
+    pub binaries: Option<Texts>,
+    pub users: Option<Texts>,
+    pub units: Option<Texts>,
+    pub containers: Option<Texts>,
+    pub ancestors: Option<Texts>,
+    pub addresses: Option<Texts>,
+    pub ports: Option<Texts>,
+    pub transports: Option<Texts>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -132,3 +155,48 @@ macro_rules! quoted {
 
 quoted!(DurationText, "a duration in quotes, such as \"10s\"");
 quoted!(SizeText, "a size in quotes, such as \"1MiB\"");
+
+/// A text, or a list of texts: `"443"` is the same as `["443"]`.
+#[derive(Debug)]
+pub struct Texts(pub Spanned<Vec<Spanned<String>>>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // What is visited does not know where it stands, so a single text takes the place of the whole.
+        let written = Spanned::<OneOrMore>::deserialize(deserializer)?;
+        let span = written.span();
+        let texts = match written.into_inner() {
+            OneOrMore::One(text) => vec![Spanned::new(span.clone(), text)],
+            OneOrMore::More(texts) => texts,
+        };
+        Ok(Self(Spanned::new(span, texts)))
+    }
+}
+
+enum OneOrMore {
+    One(String),
+    More(Vec<Spanned<String>>),
+}
+
+impl<'de> Deserialize<'de> for OneOrMore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = OneOrMore;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text in quotes or a list of them")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<OneOrMore, E> {
+                Ok(OneOrMore::One(text.to_owned()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<OneOrMore, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = entries.next_element()? {
+                    texts.push(text);
+                }
+                Ok(OneOrMore::More(texts))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}

@@ -25,6 +25,7 @@ pub fn render(loaded: &Loaded) -> String {
     exporters(&mut page, config);
     page.section("signals");
     page.key("signals.tcp", config.signals.tcp);
+    selection(&mut page, config);
     page.section("events");
     page.key("events.enabled", words(&config.events.enabled));
     page.key("events.rate_limit", config.events.rate_limit.map_or(0, u32::from));
@@ -54,6 +55,22 @@ pub fn render(loaded: &Loaded) -> String {
         page.key(&join_key("resource.attributes", name), quoted(value));
     }
     page.text
+}
+
+fn selection(page: &mut Page<'_>, config: &Config) {
+    page.section("select");
+    page.key("select.default", quoted(config.select.default.word()));
+    for rule in &config.select.rules {
+        page.element("select.rule", &rule.name);
+        let key = |key: &str| join_key(&join_key("select.rule", &rule.name), key);
+        page.key(&key("name"), quoted(&rule.name));
+        page.key(&key("action"), quoted(rule.action.word()));
+        for (name, values) in rule.written() {
+            if !values.is_empty() {
+                page.key(&key(name), list(values.iter().map(|value| quoted(value))));
+            }
+        }
+    }
 }
 
 fn exporters(page: &mut Page<'_>, config: &Config) {
@@ -123,6 +140,12 @@ impl Page<'_> {
         self.section = format!("{name}.");
     }
 
+    /// Opens a table of a list of tables, which is told from the others by its name.
+    fn element(&mut self, list: &str, name: &str) {
+        self.line(&format!("\n[[{list}]]"));
+        self.section = format!("{}.", join_key(list, name));
+    }
+
     /// One key, whose dotted path begins with the open section's.
     fn key(&mut self, path: &str, value: impl Display) {
         let origin = match self.loaded.origins.get(path) {
@@ -141,6 +164,9 @@ fn quoted(text: &str) -> String {
 }
 
 fn words<T: Word>(values: &BTreeSet<T>) -> String {
-    let words: Vec<String> = values.iter().map(|value| quoted(value.word())).collect();
-    format!("[{}]", words.join(", "))
+    list(values.iter().map(|value| quoted(value.word())))
+}
+
+fn list(values: impl Iterator<Item = String>) -> String {
+    format!("[{}]", values.collect::<Vec<_>>().join(", "))
 }

@@ -13,6 +13,7 @@ use super::export::{FileConfig, FileTarget};
 use super::otlp::{self, parse_pairs};
 use super::raw::{self, Raw};
 use super::reader::{Environment, Origin, Place, Reader};
+use super::select;
 use super::units::{format_size, parse_duration, parse_size};
 use super::words::{EventKind, FlowAttribute, Word, did_you_mean};
 use super::{Api, Config, Events, Export, Limits, Log, Metrics, Output, Overrides, Signals};
@@ -51,6 +52,7 @@ pub fn validate(
         interval,
         export: export(&mut reader, raw.export, overrides.outputs),
         signals: Signals { tcp: reader.value("signals.tcp", raw.signals.tcp, true, |on| Ok(*on)) },
+        select: select::read(&mut reader, raw.select),
         events: events(&mut reader, raw.events),
         metrics: metrics(&mut reader, raw.metrics, interval, known_metrics),
         limits: limits(&mut reader, raw.limits),

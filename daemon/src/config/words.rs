@@ -5,6 +5,7 @@
 use tracing::level_filters::LevelFilter;
 
 use super::export::{Compression, Protocol};
+use super::select::{Action, Transport};
 use crate::telemetry::Temporality;
 
 /// A closed set of values, each with the word that stands for it.
@@ -165,6 +166,16 @@ impl Word for Compression {
     const WORDS: &'static [(&'static str, Self)] = &[("gzip", Self::Gzip), ("none", Self::None)];
 }
 
+impl Word for Action {
+    const KIND: &'static str = "action";
+    const WORDS: &'static [(&'static str, Self)] = &[("include", Self::Include), ("exclude", Self::Exclude)];
+}
+
+impl Word for Transport {
+    const KIND: &'static str = "transport";
+    const WORDS: &'static [(&'static str, Self)] = &[("tcp", Self::Tcp)];
+}
+
 impl Word for Temporality {
     const KIND: &'static str = "temporality";
     const WORDS: &'static [(&'static str, Self)] =
@@ -197,6 +208,8 @@ mod tests {
         }
         check::<EventKind>();
         check::<FlowAttribute>();
+        check::<Action>();
+        check::<Transport>();
         check::<Protocol>();
         check::<Compression>();
         check::<Temporality>();

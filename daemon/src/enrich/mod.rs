@@ -10,4 +10,4 @@ mod users;
 
 pub use clock::Clock;
 pub use processes::{Process, ProcessTable};
-pub use users::Users;
+pub use users::{Users, id_of_user};

@@ -2,7 +2,8 @@
 //! what we are asked about.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -41,19 +42,33 @@ impl Users {
     }
 }
 
+/// The number of the user of this name, from a file in the form of passwd(5); `None` when nobody has it.
+///
+/// # Errors
+///
+/// The file cannot be read.
+pub fn id_of_user(path: &Path, name: &str) -> io::Result<Option<u32>> {
+    let text = std::fs::read(path)?;
+    let text = String::from_utf8_lossy(&text);
+    // Of several numbers for one name the first counts, as getpwnam(3) has it.
+    Ok(entries(&text).find(|(known, _)| *known == name).map(|(_, uid)| uid))
+}
+
 fn parse(passwd: &str) -> HashMap<u32, Arc<str>> {
     let mut names = HashMap::new();
-    for line in passwd.lines() {
-        let mut fields = line.split(':');
-        let (Some(name), Some(_), Some(uid)) = (fields.next(), fields.next(), fields.next()) else {
-            continue;
-        };
-        if let Ok(uid) = uid.parse() {
-            // Of several names for one number the first counts, as getpwuid(3) has it.
-            names.entry(uid).or_insert_with(|| name.into());
-        }
+    for (name, uid) in entries(passwd) {
+        // Of several names for one number the first counts, as getpwuid(3) has it.
+        names.entry(uid).or_insert_with(|| name.into());
     }
     names
+}
+
+fn entries(passwd: &str) -> impl Iterator<Item = (&str, u32)> {
+    passwd.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, uid) = (fields.next()?, fields.next()?, fields.next()?);
+        Some((name, uid.parse().ok()?))
+    })
 }
 
 #[cfg(test)]
@@ -67,6 +82,16 @@ mod tests {
         assert_eq!(&*names[&0], "root");
         assert_eq!(&*names[&33], "www");
         assert_eq!(names.len(), 2);
+    }
+
+    #[test]
+    fn a_name_has_a_number() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(&file, "root:x:0:0::/:/bin/sh\nbad:x:no:0\nwww:x:33:33::/:/\nwww:x:34:33::/:/\n")
+            .expect("written");
+        let id = |name| id_of_user(file.path(), name).expect("read");
+        assert_eq!((id("root"), id("www"), id("bad"), id("")), (Some(0), Some(33), None, None));
+        assert!(id_of_user(Path::new("/nonexistent/passwd"), "root").is_err());
     }
 
     #[test]

@@ -56,9 +56,11 @@ struct Key {
     meaning: String,
 }
 
-/// A table of the shipped file with the comment above it.
+/// A table, or a member of a list of tables, of the shipped file with the comment above it.
 struct Table {
     name: String,
+    /// With its brackets, single or double.
+    header: String,
     meaning: String,
 }
 
@@ -83,9 +85,10 @@ fn shipped() -> (String, Vec<Table>, Vec<Key>) {
             if !prose.is_empty() {
                 described = std::mem::take(&mut prose).join(" ");
             }
-            if let Some(name) = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-                name.clone_into(&mut table);
-                tables.push(Table { name: table.clone(), meaning: std::mem::take(&mut described) });
+            if written.starts_with('[') && written.ends_with(']') {
+                let header = written.to_owned();
+                table = written.trim_start_matches('[').trim_end_matches(']').to_owned();
+                tables.push(Table { name: table.clone(), header, meaning: std::mem::take(&mut described) });
             } else {
                 let (name, example) = written.split_once(" = ").expect("a key has a value");
                 let path = if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") };
@@ -176,7 +179,7 @@ pub fn page() -> String {
         if open != Some(&key.table) {
             open = Some(&key.table);
             if let Some(table) = tables.iter().find(|t| t.name == key.table) {
-                page.heading(2, &code(&format!("[{}]", table.name)));
+                page.heading(2, &code(&table.header));
                 if !table.meaning.is_empty() {
                     page.paragraph(&table.meaning);
                 }
@@ -204,6 +207,7 @@ fn describe(page: &mut Page, key: &Key, defaults: &BTreeMap<String, String>, var
     }
     let mut facts = match defaults.get(&key.path) {
         Some(default) => format!("- Default: `{default}`"),
+        None if key.meaning.starts_with("Required") => format!("- Such as `{}`", key.example),
         None => format!("- No default; such as `{}`", key.example),
     };
     let of_key = |of: &str| of.split(" for ").next() == Some(key.path.as_str()) || of == key.table;

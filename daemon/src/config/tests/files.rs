@@ -35,6 +35,7 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     assert_eq!(OtlpConfig { headers: BTreeMap::new(), ..otlp }, bare);
     // Examples stand for keys that have no default.
     config.export = default.export.clone();
+    config.select.rules = Vec::new();
     config.metrics.overrides = BTreeMap::new();
     config.resource = default.resource.clone();
     assert_eq!(config, default);
@@ -56,6 +57,7 @@ fn what_is_printed_can_be_read_again() {
         "",
         SHIPPED,
         &uncommented(),
+        include_str!("../fixtures/selection.toml"),
         "[export.otlp]\nprotocol = \"http/protobuf\"\nendpoint = \"http://c/p\"",
     ];
     for text in texts {
@@ -91,6 +93,19 @@ fn origins_are_printed_and_secrets_are_not() {
         assert!(printed.lines().any(|printed| printed == line), "{line} is not in:\n{printed}");
     }
     assert!(!printed.contains("hunter2") && !format!("{loaded:?}").contains("hunter2"));
+}
+
+#[test]
+fn rules_are_printed_with_their_origins() {
+    let loaded = parse(include_str!("../fixtures/selection.toml"), &[], Overrides::default()).expect("right");
+    let printed = render(&loaded);
+    let expected = "[select]\ndefault = \"exclude\"  # file, line 2\n\n\
+        [[select.rule]]\nname = 'web \"out\"'  # file, line 5\naction = \"include\"  # file, line 6\n\
+        addresses = [\"10.0.0.0/8\", \"::1\"]  # file, line 7\n\
+        ports = [\"443\", \"8000-8999\"]  # file, line 8\n\n\
+        [[select.rule]]\nname = \"agents\"  # file, line 11\naction = \"exclude\"  # file, line 12\n\
+        binaries = [\"/opt/agents/**\"]  # file, line 13\nusers = [\"root\", \"1000\"]  # file, line 14\n";
+    assert!(printed.contains(expected), "{printed}");
 }
 
 #[test]

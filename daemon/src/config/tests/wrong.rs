@@ -23,6 +23,21 @@ fn fixtures_are_answered_with_key_file_and_line() {
             1,
             ["metrics.override.\"netsonde.tcp.rt\"", "did you mean \"netsonde.tcp.rtt\"?"],
         ),
+        (
+            "wrong-glob.toml",
+            6,
+            ["select.rule.agents.binaries: \"/opt/[agents\" is not a glob", "missing ']'"],
+        ),
+        ("reversed-ports.toml", 4, ["select.rule.low.ports: \"9-3\"", "write \"3-9\""]),
+        (
+            "wrong-network.toml",
+            4,
+            ["select.rule.internal.addresses: \"10.0.0.0/33\"", "write it as \"192.0.2.1\""],
+        ),
+        ("unknown-user.toml", 4, ["select.rule.nobody-there.users: \"no.such.user\"", "/etc/passwd"]),
+        ("rule-without-keys.toml", 4, ["select.rule.everything: ", "no key that says what it matches"]),
+        ("duplicate-rule.toml", 7, ["select.rule.twice.name: ", "a name of its own"]),
+        ("unknown-action.toml", 3, ["select.rule.web.action: \"exlude\"", "did you mean \"exclude\"?"]),
         ("not-toml.toml", 2, ["not valid TOML", "[signals"]),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/fixtures").join(file);
@@ -58,6 +73,57 @@ fn all_wrong_values_are_told_at_once() {
              trace)",
         ]
     );
+}
+
+#[test]
+fn all_wrong_rules_are_told_at_once() {
+    let error = wrong(include_str!("../fixtures/several-rules.toml"));
+    let heads: Vec<&str> = error.lines().filter(|line| line.starts_with("test.toml")).collect();
+    assert_eq!(
+        heads,
+        [
+            "test.toml:1:1: select.rule.name: missing; give every rule a name of its own",
+            "test.toml:5:1: select.rule.internal.action: missing; write \"include\" or \"exclude\"",
+            "test.toml:8:14: select.rule.internal.containers: the list is empty, and would match nothing; leave the \
+             key out to match anything",
+            "test.toml:7:13: select.rule.internal.addresses: \"10.1.2.3/8\" has bits set behind its prefix; write \
+             \"10.0.0.0/8\"",
+            "test.toml:13:12: select.rule.agents.binaries: \"nginx\" cannot match an absolute path; begin it with / \
+             or **/",
+        ]
+    );
+}
+
+#[test]
+fn wrong_values_of_rules_say_what_is_right() {
+    for (written, part) in [
+        (
+            "ports = 443",
+            "select.rule.r.ports: invalid type: integer `443`, expected a text in quotes or a list",
+        ),
+        ("ports = [\"80\", 443]", "select.rule.r.ports: invalid type: integer `443`, expected a string"),
+        ("ports = \"0\"", "from 1 to 65535"),
+        ("ports = \"80-\"", "from 1 to 65535"),
+        ("ports = \"+80\"", "from 1 to 65535"),
+        ("ports = \"1-65536\"", "from 1 to 65535"),
+        ("ports = \"http\"", "such as \"8000-8999\""),
+        ("addresses = \"example.com\"", "neither an address nor a network"),
+        ("addresses = \"\"", "neither an address nor a network"),
+        ("users = \"4294967295\"", "from 0 to 4294967294"),
+        ("users = \"\"", "not in /etc/passwd"),
+        ("units = \"\"", "it may have 1 to 4096"),
+        ("units = \"{a,b\"", "is not a glob"),
+        ("ancestors = \"~/bin/x\"", "begin it with / or **/"),
+        ("transports = \"tpc\"", "is not a known transport (known: tcp)"),
+        ("port = \"443\"", "select.rule.r.port: unknown key; did you mean \"ports\"?"),
+    ] {
+        let error = wrong(&format!("[[select.rule]]\nname = \"r\"\naction = \"include\"\n{written}"));
+        assert!(error.contains(part), "{part} is not in:\n{error}");
+        assert!(error.starts_with("test.toml:4:"), "{error}");
+    }
+    assert!(wrong("[[select.rule]]\nname = \"\"\naction = \"include\"\nports = \"1\"").contains("1 to 100"));
+    assert!(wrong("[select.rule]\nname = \"r\"").contains("select.rule: invalid type: map, expected a list"));
+    assert!(wrong("[select]\ndefault = \"all\"").contains("known: include, exclude"));
 }
 
 #[test]
@@ -158,7 +224,7 @@ proptest! {
         parts in prop::collection::vec(
             prop::sample::select(vec![
                 "interval", "export", "otlp", "headers", "events", "enabled", "metrics", "override", "limits",
-                "flows", " = ", "[", "]", "{", "}", ".", ",", "\n", "\r\n", "\"", "\"10s\"", "'é'", "1", "true",
+                "flows", "select", "rule", "name", "action", "ports", "[[select.rule]]", " = ", "[", "]", "{", "}", ".", ",", "\n", "\r\n", "\"", "\"10s\"", "'é'", "1", "true",
                 "# x", "\"\"\"", "\u{0}", "\u{feff}", "unknown",
             ]),
             0..40,

@@ -1,0 +1,165 @@
+//! Which sockets are observed: the rules of `[select]`.
+//!
+//! The kernel judges what it knows of a socket (address, port, transport, user) by each rule and hands on a mask of
+//! those that may apply; here is judged what they ask of the process, and which of them decides. How rules are
+//! written is the configuration's matter, who holds a socket `enrich`'s, and what follows from a decision the
+//! caller's.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv6Net};
+use netsonde_probes::records::RuleMask;
+use netsonde_probes::select::{KernelRule, KernelSelection};
+
+use crate::config::select::{Action, Globs, RuleConfig, SelectConfig, Transport};
+
+#[cfg(test)]
+mod tests;
+
+/// What is known of a process. A text that is empty is not known.
+#[derive(Clone, Copy)]
+pub struct ProcessFacts<'a> {
+    /// Absolute path of its binary.
+    pub path: &'a str,
+    /// Absolute path of the script that an interpreter runs.
+    pub script: Option<&'a str>,
+    /// Its unit of the system's systemd.
+    pub unit: Option<&'a str>,
+    /// Its unit of a user's systemd.
+    pub user_unit: Option<&'a str>,
+    /// Id of its container, in full.
+    pub container: Option<&'a str>,
+    /// Says whether any parent's path passes a test. Asked only when a rule has `ancestors`, and all else of it
+    /// matches: the walk costs.
+    pub ancestors: &'a AnyAncestor<'a>,
+}
+
+/// Tells whether any parent's path passes the test that it is given.
+pub type AnyAncestor<'a> = dyn Fn(&dyn Fn(&str) -> bool) -> bool + 'a;
+
+/// What becomes of a socket, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether it is observed.
+    pub included: bool,
+    /// The rule that decided here, from 0 in the order of the configuration; none when it is the default's, or the
+    /// kernel decided.
+    pub rule: Option<usize>,
+}
+
+/// The rules, ready to be tried. Two are equal when their configurations are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    default: Action,
+    rules: Vec<RuleConfig>,
+}
+
+impl Selection {
+    /// Takes the rules from the configuration.
+    #[must_use]
+    pub fn new(config: &SelectConfig) -> Self {
+        Self { default: config.default, rules: config.rules.clone() }
+    }
+
+    /// Decides over a socket for which the kernel found these rules: the first of them that the user and the
+    /// process match as well. A user or process that is not known matches no rule that asks for one. A mask
+    /// without rules is of a socket that the kernel has let in.
+    #[must_use]
+    pub fn decide(&self, candidates: RuleMask, uid: Option<u32>, process: Option<ProcessFacts<'_>>) -> Decision {
+        if !candidates.is_open() {
+            return Decision { included: true, rule: None };
+        }
+        let rule = candidates
+            .rules()
+            .find(|&index| self.rules.get(index).is_some_and(|rule| suits(rule, uid, process)));
+        let action = rule.map_or(self.default, |index| self.rules[index].action);
+        Decision { included: action == Action::Include, rule }
+    }
+
+    /// Whether every socket is observed, with nothing to decide.
+    #[must_use]
+    pub fn is_trivial(&self) -> bool {
+        self.rules.is_empty() && self.default == Action::Include
+    }
+
+    /// Names of the rules, in their order.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.rules.iter().map(|rule| rule.name.as_str())
+    }
+
+    /// What the kernel can judge.
+    #[must_use]
+    pub fn in_kernel(&self) -> KernelSelection {
+        KernelSelection {
+            rules: self.rules.iter().map(kernel_rule).collect(),
+            exclude_by_default: self.default == Action::Exclude,
+        }
+    }
+}
+
+/// What the kernel left open. Cheap facts first, the walk over the parents last.
+fn suits(rule: &RuleConfig, uid: Option<u32>, process: Option<ProcessFacts<'_>>) -> bool {
+    let user = rule.users.is_empty() || uid.is_some_and(|uid| rule.users.iter().any(|user| user.uid == uid));
+    user && (!asks_for_process(rule) || process.is_some_and(|process| process_matches(rule, process)))
+}
+
+fn asks_for_process(rule: &RuleConfig) -> bool {
+    [&rule.binaries, &rule.units, &rule.containers, &rule.ancestors].iter().any(|globs| !globs.is_empty())
+}
+
+fn process_matches(rule: &RuleConfig, process: ProcessFacts<'_>) -> bool {
+    let either = |globs: &Globs, known: [Option<&str>; 2]| {
+        globs.is_empty() || known.into_iter().flatten().any(|text| globs.matches(text))
+    };
+    either(&rule.binaries, [Some(process.path), process.script])
+        && either(&rule.units, [process.unit, process.user_unit])
+        && either(&rule.containers, [process.container, None])
+        && (rule.ancestors.is_empty() || (process.ancestors)(&|path| rule.ancestors.matches(path)))
+}
+
+fn kernel_rule(rule: &RuleConfig) -> KernelRule {
+    KernelRule {
+        exclude: rule.action == Action::Exclude,
+        needs_process: asks_for_process(rule),
+        tcp: rule.transports.contains(&Transport::Tcp),
+        udp: false,
+        networks: rule.addresses.iter().flat_map(|&network| in_kernel(network)).collect(),
+        ports: rule.ports.clone(),
+        users: rule.users.iter().map(|user| user.uid).collect(),
+    }
+}
+
+/// Bits of the prefix of all IPv4-mapped addresses, ::ffff:0:0/96 (RFC 4291, 2.5.5.2).
+const MAPPED_BITS: u8 = 96;
+
+/// A network as the kernel compares it, where an IPv4 address is an IPv4-mapped one.
+#[must_use]
+pub fn in_kernel(network: IpNet) -> Vec<(Ipv6Addr, u8)> {
+    match network {
+        IpNet::V4(network) => vec![(network.addr().to_ipv6_mapped(), MAPPED_BITS + network.prefix_len())],
+        // All of IPv6 and no IPv4: its halves, quarters and so on that do not hold the mapped addresses, down to
+        // what is left of 0::/8, which is reserved but for the loopback address (RFC 4291, 2.4).
+        IpNet::V6(network) if network.prefix_len() == 0 => (1..=8)
+            .map(|bits: u8| (Ipv6Addr::from_bits(1 << (128 - u32::from(bits))), bits))
+            .chain([(Ipv6Addr::LOCALHOST, 128)])
+            .collect(),
+        IpNet::V6(network) => vec![(network.addr(), network.prefix_len())],
+    }
+}
+
+/// Whether an IPv6 network other than all of IPv6 holds IPv4-mapped addresses beside others, so that it is not clear
+/// whether IPv4 is meant.
+#[must_use]
+pub fn is_ambiguous(network: Ipv6Net) -> bool {
+    let mapped = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped();
+    (1..MAPPED_BITS).contains(&network.prefix_len()) && network.contains(&mapped)
+}
+
+/// IPv4 that was written as IPv4-mapped IPv6 is IPv4.
+#[must_use]
+pub fn canonical(network: IpNet) -> IpNet {
+    let IpAddr::V4(address) = network.addr().to_canonical() else { return network };
+    let IpNet::V6(_) = network else { return network };
+    let bits = network.prefix_len().checked_sub(MAPPED_BITS);
+    bits.and_then(|bits| IpNet::new(address.into(), bits).ok()).unwrap_or(network)
+}
