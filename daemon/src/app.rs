@@ -19,9 +19,11 @@ use crate::api::Api;
 use crate::cli::RunArgs;
 use crate::collect::Collector;
 use crate::config::{self, Config, Environment, FlowAttribute, Sources, Word};
+use crate::enrich::legacy_hierarchy;
 use crate::exit::Exit;
 use crate::export::{Destination, Exporters};
 use crate::registry;
+use crate::select::Selection;
 use crate::telemetry::AttributeValue;
 
 /// systemd and users wait for so long at most after SIGTERM; the rest of the 5 s is for the last sweep.
@@ -243,6 +245,8 @@ fn settings(config: &Config) -> Settings {
         events: config.events.enabled.iter().map(|kind| kind.word().to_owned()).collect(),
         events_per_second: config.events.rate_limit.map_or(0, |limit| limit.get().into()),
         keep_client_address: chosen.into_iter().any(|c| c.contains(&FlowAttribute::ClientAddress)),
+        keep_arguments: config.process.command_line,
+        selection: Selection::new(&config.select).in_kernel(),
     }
 }
 
@@ -256,6 +260,7 @@ fn options(config: &Config) -> Options {
             event_ring: config.limits.event_ring.get(),
             process_ring: config.limits.process_ring.get(),
         },
+        legacy_hierarchy: legacy_hierarchy(&std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default()),
         settings: settings(config),
     }
 }

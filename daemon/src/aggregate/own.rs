@@ -20,6 +20,7 @@ keys! {
     LOSS_REASON = "netsonde.loss.reason", "why something is missing, or coarser than it was meant to be";
     SIGNAL_NAME = "netsonde.signal.name", "name of a signal, as in the configuration";
     SIGNAL_STATE = "netsonde.signal.state", "active, degraded, unsupported, failed or disabled";
+    RULE = "netsonde.selector.rule", "name of a rule of the selection";
     PROGRAM_NAME = "netsonde.program.name", "name of a BPF program, as the kernel cuts it";
     DESTINATION = "netsonde.export.destination", "where telemetry goes";
     EXPORT_SIGNAL = "netsonde.export.signal", "metrics (counted in points) or logs (counted in records)";
@@ -67,6 +68,10 @@ metrics! {
         "Processes that were learnt from /proc because no event had told of them";
     UNATTRIBUTED = "netsonde.self.unattributed", Counter, "{record}", [],
         "Events and measurements of a known pid whose process nobody could name any more";
+    CGROUPS = "netsonde.self.cgroups.usage", Gauge, "{cgroup}", [],
+        "Control groups that are known by number, removed ones that are still kept included";
+    RULE_MATCHES = "netsonde.self.selector.matches", Counter, "{match}", [RULE],
+        "What each selection rule decided: a socket where the kernel can tell by itself, else each record of one";
     SERIES = "netsonde.self.series.usage", Gauge, "{series}", [],
         "Metric series that are held";
     SERIES_LIMIT = "netsonde.self.series.limit", Gauge, "{series}", [],
@@ -149,6 +154,10 @@ pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
     to.int(&PROCESSES_EVICTED, [], status.processes.evicted);
     to.int(&PROCESSES_REPAIRED, [], status.processes.repaired);
     to.int(&UNATTRIBUTED, [], status.processes.unattributed);
+    to.int(&CGROUPS, [], status.processes.cgroups);
+    for rule in &status.selection {
+        to.int(&RULE_MATCHES, [(&RULE, rule.name.as_str())], rule.matches);
+    }
     to.int(&SERIES, [], status.series.held);
     to.int(&SERIES_LIMIT, [], status.series.limit);
     to.int(&SERIES_FOLDED, [], status.series.folded);

@@ -22,6 +22,8 @@ pub struct Status {
     pub losses: Vec<Loss>,
     /// The process table.
     pub processes: ProcessStatus,
+    /// Each selection rule.
+    pub selection: Vec<RuleStatus>,
     /// The series.
     pub series: SeriesStatus,
     /// Each BPF program.
@@ -88,6 +90,17 @@ pub struct ProcessStatus {
     pub repaired: u64,
     /// Records whose process could not be named.
     pub unattributed: u64,
+    /// Control groups known by number.
+    pub cgroups: u64,
+}
+
+/// One selection rule.
+#[derive(Debug, Clone, Serialize)]
+pub struct RuleStatus {
+    /// Its name.
+    pub name: String,
+    /// What it decided: a socket where the kernel could tell by itself, else each record of one.
+    pub matches: u64,
 }
 
 /// The series.

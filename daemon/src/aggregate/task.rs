@@ -1,26 +1,29 @@
 //! The task that owns the process table and the series.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netsonde_probes::Records;
-use netsonde_probes::records::{Listener, Owner, Role};
+use netsonde_probes::records::{Listener, Owner, Role, RuleMask};
 use netsonde_probes::signals::tcp::{self, MeasuredValue, Measurement, attributes, metrics};
+use netsonde_probes::{Holders, Records};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::identity::NamedFlow;
+use super::logs::Ownership;
 use super::series::Store;
 use super::status::{
-    DestinationStatus, LaneStatus, Loss, ProcessStatus, ProgramStatus, SeriesStatus, SignalStatus, Status,
+    DestinationStatus, LaneStatus, Loss, ProcessStatus, ProgramStatus, RuleStatus, SeriesStatus, SignalStatus, Status,
     SweepStatus,
 };
 use super::{logs, own};
 use crate::collect::{Collected, SweepReport};
 use crate::config::Config;
-use crate::enrich::{Clock, Process, ProcessTable, Users};
+use crate::enrich::{Clock, Masker, Process, ProcessTable, Users};
 use crate::export::{DestinationStatistics, Exporters, LossReason, Signal, SignalStatistics};
+use crate::select::{ProcessFacts, Selection};
 use crate::telemetry::{LogRecord, MetricData, Telemetry};
 
 /// Log records are handed on after this long, or when so many have come together.
@@ -54,6 +57,13 @@ pub struct Aggregation {
     listeners_folded: u64,
     exporters: Exporters,
     pending_logs: Vec<LogRecord>,
+    selection: Selection,
+    /// What each rule of the selection decided here, since it is in force.
+    decided: Vec<u64>,
+    /// What rules decided before the configuration was last read again, by name.
+    decided_before: BTreeMap<String, u64>,
+    /// As the newest walk over open files found them.
+    holders: Holders,
     unattributed: u64,
     last_sweep_unix_ns: u64,
     status: Status,
@@ -69,6 +79,10 @@ fn process_limit(config: &Config) -> usize {
     config.limits.processes.get() as usize
 }
 
+fn masker(config: &Config) -> Option<Masker> {
+    config.process.command_line.then(|| Masker::new(&config.process.mask))
+}
+
 impl Aggregation {
     /// A task that sends to `exporters` and publishes its status.
     #[must_use]
@@ -80,14 +94,19 @@ impl Aggregation {
             started_unix_ns: now,
             ..Status::default()
         };
+        let selection = Selection::new(&config.select);
         Self {
-            processes: ProcessTable::new(process_limit(&config), keep_ended(&config)),
+            processes: ProcessTable::new(process_limit(&config), keep_ended(&config), masker(&config)),
             users: Users::new("/etc/passwd"),
             series: Store::new(config.metrics.clone(), now),
             listeners: Store::new(config.metrics.clone(), now),
             listeners_folded: 0,
             exporters,
             pending_logs: Vec::new(),
+            decided: vec![0; selection.names().len()],
+            decided_before: BTreeMap::new(),
+            selection,
+            holders: Holders::default(),
             unattributed: 0,
             last_sweep_unix_ns: now,
             status,
@@ -103,6 +122,7 @@ impl Aggregation {
         mut commands: mpsc::Receiver<Command>,
         grace: Duration,
     ) -> End {
+        self.processes.scan_cgroups(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
         let mut flush = interval(LOG_DELAY);
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = loop {
@@ -141,7 +161,8 @@ impl Aggregation {
             Command::Reconfigure(config, exporters, done) => {
                 self.flush_logs();
                 let now = Clock::read().unix_ns();
-                self.processes.set_limits(process_limit(&config), keep_ended(&config));
+                self.processes.reconfigure(process_limit(&config), keep_ended(&config), masker(&config));
+                self.select_anew(Selection::new(&config.select));
                 self.series.reconfigure(config.metrics.clone(), now);
                 match exporters {
                     None => self.exporters.reopen_files(),
@@ -158,15 +179,35 @@ impl Aggregation {
         }
     }
 
+    /// Puts other rules in force here, as the probes have by now.
+    fn select_anew(&mut self, selection: Selection) {
+        if selection == self.selection {
+            return;
+        }
+        for rule in &self.status.selection {
+            self.decided_before.insert(rule.name.clone(), rule.matches);
+        }
+        self.decided = vec![0; selection.names().len()];
+        self.selection = selection;
+    }
+
     fn take_records(&mut self, records: &Records) {
+        for event in &records.cgroups {
+            self.processes.apply_cgroup(event);
+        }
         for event in &records.processes {
             self.processes.apply(event);
         }
         let clock = Clock::read();
         for event in &records.sockets {
             let process = self.name(event.owner);
+            if !self.is_observed(event.rules, event.owner, process.as_deref()) {
+                continue;
+            }
+            let holders = self.holders_of(event.cookie);
             let user = self.users.name(event.owner.uid);
-            self.pending_logs.push(logs::record(event, process.as_deref(), &user, &clock));
+            let of = Ownership { process: process.as_deref(), user, holders: &holders };
+            self.pending_logs.push(logs::record(event, &of, &clock));
         }
         if self.pending_logs.len() >= LOG_BATCH {
             self.flush_logs();
@@ -174,11 +215,40 @@ impl Aggregation {
     }
 
     fn name(&mut self, owner: Owner) -> Option<Arc<Process>> {
-        let process = self.processes.resolve(owner.process);
+        let process = self.processes.resolve(owner);
         if process.is_none() && owner.process.is_known() {
             self.unattributed += 1;
         }
         process
+    }
+
+    /// Judges by the rules that the kernel left open, and counts the one that decides.
+    fn is_observed(&mut self, candidates: RuleMask, owner: Owner, process: Option<&Process>) -> bool {
+        let ancestors =
+            |test: &dyn Fn(&str) -> bool| process.is_some_and(|p| p.ancestors().any(|a| test(a.path())));
+        let facts = process.map(|p| {
+            let context = p.context.as_deref();
+            ProcessFacts {
+                path: p.path(),
+                script: p.program.script.as_deref(),
+                unit: context.and_then(|c| c.unit.as_deref()),
+                user_unit: context.and_then(|c| c.user_unit.as_deref()),
+                container: context.and_then(|c| c.container.as_ref()).map(|c| &*c.id),
+                ancestors: &ancestors,
+            }
+        });
+        let uid = owner.process.is_known().then_some(owner.uid);
+        let decision = self.selection.decide(candidates, uid, facts);
+        if let Some(count) = decision.rule.and_then(|rule| self.decided.get_mut(rule)) {
+            *count += 1;
+        }
+        decision.included
+    }
+
+    /// All processes that hold a socket, when they are several and their names are known.
+    fn holders_of(&mut self, cookie: u64) -> Vec<Arc<Process>> {
+        let Some(holders) = self.holders.by_cookie.get(&cookie) else { return Vec::new() };
+        holders.iter().filter_map(|&holder| self.processes.resolve(holder)).collect()
     }
 
     fn flush_logs(&mut self) {
@@ -196,6 +266,9 @@ impl Aggregation {
         match &report.sweep {
             Ok(sweep) => {
                 self.processes.take_walk(&sweep.processes, clock.boot_ns());
+                if let Some(holders) = &sweep.holders {
+                    self.holders.clone_from(holders);
+                }
                 let since = self.last_sweep_unix_ns;
                 for (flow, counts) in &sweep.flows {
                     let mut measured = Vec::new();
@@ -203,10 +276,13 @@ impl Aggregation {
                     if measured.is_empty() {
                         continue;
                     }
+                    let process = if flow.overflow { None } else { self.name(flow.owner) };
+                    if !self.is_observed(flow.rules, flow.owner, process.as_deref()) {
+                        continue;
+                    }
                     let named = (!flow.overflow).then(|| {
-                        let known = flow.owner.process.is_known();
-                        let process = self.name(flow.owner);
-                        NamedFlow::new(flow, process, known.then(|| self.users.name(flow.owner.uid)))
+                        let user = self.user(flow.owner);
+                        NamedFlow::new(flow, process, user)
                     });
                     self.series.add(named.as_ref(), measured.into_iter(), since, now);
                 }
@@ -232,7 +308,10 @@ impl Aggregation {
         self.listeners = Store::new(self.config.metrics.clone(), now);
         for listener in found {
             let process = self.name(listener.owner);
-            let user = listener.owner.process.is_known().then(|| self.users.name(listener.owner.uid));
+            if !self.is_observed(listener.rules, listener.owner, process.as_deref()) {
+                continue;
+            }
+            let user = self.user(listener.owner);
             let flow = NamedFlow {
                 process,
                 user,
@@ -250,6 +329,11 @@ impl Aggregation {
         }
         self.listeners_folded += self.listeners.statistics().folded;
         self.listeners.collect(now)
+    }
+
+    /// Name of the owner's user; the kernel has none.
+    fn user(&mut self, owner: Owner) -> Option<Arc<str>> {
+        (owner.process.is_known() && !owner.is_kernel()).then(|| self.users.name(owner.uid))
     }
 
     fn note(&mut self, report: &SweepReport, now: u64) {
@@ -298,7 +382,20 @@ impl Aggregation {
             evicted: table.evicted,
             repaired: table.repaired,
             unattributed: self.unattributed,
+            cgroups: table.cgroups,
         };
+        status.selection = self
+            .selection
+            .names()
+            .zip(&self.decided)
+            .enumerate()
+            .map(|(rule, (name, here))| RuleStatus {
+                name: name.to_owned(),
+                matches: here
+                    + report.rule_matches.get(rule).copied().unwrap_or(0)
+                    + self.decided_before.get(name).copied().unwrap_or(0),
+            })
+            .collect();
         let (store, listeners) = (self.series.statistics(), self.listeners.statistics());
         status.series = SeriesStatus {
             held: store.series + listeners.series,

@@ -37,6 +37,8 @@ pub struct SweepReport {
     pub took: Duration,
     /// Losses since the start, by reason.
     pub losses: Vec<(&'static str, u64)>,
+    /// Sockets that the kernel decided by each selection rule, since the rules are in force.
+    pub rule_matches: Vec<u64>,
     /// State of every signal.
     pub signals: Vec<SignalStatus>,
     /// Run times of the programs.
@@ -182,16 +184,15 @@ fn report(probes: &mut Probes) -> SweepReport {
     let began = Instant::now();
     let sweep = probes.sweep().map_err(|e| format!("{:#}", anyhow::Error::from(e)));
     let took = began.elapsed();
+    let out_of_reach = |e| {
+        let error = format!("{:#}", anyhow::Error::from(e));
+        tracing::warn!(error, "the kernel's counters are out of reach");
+    };
     SweepReport {
         sweep,
         took,
-        losses: probes.losses().unwrap_or_else(|e| {
-            tracing::warn!(
-                error = format!("{:#}", anyhow::Error::from(e)),
-                "the kernel's loss counters are out of reach"
-            );
-            Vec::new()
-        }),
+        losses: probes.losses().map_err(out_of_reach).unwrap_or_default(),
+        rule_matches: probes.rule_matches().map_err(out_of_reach).unwrap_or_default(),
         signals: probes.signals(),
         programs: program_runtimes(probes.program_ids()),
         flow_capacity: probes.flow_capacity(),

@@ -1,13 +1,15 @@
-//! Who is behind a record: processes with their binaries and parents, and users by name. What is measured
-//! and where it goes is not known here.
+//! Who is behind a record: processes with their programs and parents, where they belong, and users by name.
+//! What is measured and where it goes is not known here.
 
 mod clock;
-#[allow(dead_code, unused_imports, reason = "wired by the next commit")]
+mod command_line;
 mod context;
 mod processes;
 mod procfs;
 mod users;
 
 pub use clock::Clock;
+pub use command_line::Masker;
+pub use context::{Context, Runtime, legacy_hierarchy};
 pub use processes::{Process, ProcessTable};
 pub use users::{Users, id_of_user};
