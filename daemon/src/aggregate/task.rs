@@ -95,6 +95,7 @@ impl Aggregation {
             ..Status::default()
         };
         let selection = Selection::new(&config.select);
+        let rules = selection.names().len();
         Self {
             processes: ProcessTable::new(process_limit(&config), keep_ended(&config), masker(&config)),
             users: Users::new("/etc/passwd"),
@@ -103,7 +104,7 @@ impl Aggregation {
             listeners_folded: 0,
             exporters,
             pending_logs: Vec::new(),
-            decided: vec![0; selection.names().len()],
+            decided: vec![0; rules],
             decided_before: BTreeMap::new(),
             selection,
             holders: Holders::default(),

@@ -10,7 +10,7 @@ mod unit;
 use std::sync::Arc;
 
 pub use container::{Container, Runtime};
-pub use table::{CgroupStatistics, Cgroups, Scan};
+pub use table::Cgroups;
 
 use container::Nested;
 use unit::Units;
