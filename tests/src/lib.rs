@@ -15,4 +15,5 @@ pub mod program;
 pub mod python;
 pub mod report;
 pub mod rotel;
+pub mod stream;
 pub mod telemetry;
