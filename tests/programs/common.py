@@ -131,9 +131,8 @@ def serve_one(connection):
     return {**where, **moved}
 
 
-def accept_all(listener):
-    """Accepts and answers, one connection at a time, until the listener is shut down."""
-    identity = chain()
+def accept_until_shut_down(listener):
+    """Accepts and answers, one connection at a time."""
     connections = []
     while True:
         try:
@@ -141,7 +140,12 @@ def accept_all(listener):
         except OSError:
             break
         connections.append(serve_one(connection))
-    return report(identity, connections)
+    return connections
+
+
+def accept_all(listener):
+    """The same, with a report of this process."""
+    return report(chain(), accept_until_shut_down(listener))
 
 
 def serve_with_workers(count, work, name, stop, once_forked=lambda: None):

@@ -34,7 +34,8 @@ def go_on(connection, identity, share):
 def forking(how, to, amount):
     connection = socket.create_connection(to)
     moved = common.nothing()
-    common.ask(connection, amount, amount, moved)
+    if amount:
+        common.ask(connection, amount, amount, moved)
     common.step(moved)
     first = common.chain()
     own = {**common.ends(connection), **moved}
@@ -85,7 +86,8 @@ def passing(to, amount):
     first = common.chain()
     connection = socket.create_connection(to)
     moved = common.nothing()
-    common.ask(connection, amount, amount, moved)
+    if amount:
+        common.ask(connection, amount, amount, moved)
     common.step(moved)
     own = {**common.ends(connection), **moved}
     socket.send_fds(ours, [b"."], [connection.fileno()])

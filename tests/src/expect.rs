@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use jiff::Timestamp;
 
 use crate::report::{Connection, Moved, Process, Report};
-use crate::telemetry::{Attribute, Event, Telemetry};
+use crate::telemetry::{Attribute, Attributes, Event, Telemetry};
 
 /// `netsonde.socket.role`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -209,7 +209,7 @@ fn check(event: &Event, process: &Process, ancestors: &[Process]) -> Result<()> 
     let ancestors = visible(ancestors, chain.len());
     ensure!(chain.len() == ancestors.len(), "not the parents {ancestors:?}");
     for (found, expected) in chain.iter().zip(ancestors) {
-        let Attribute::Map(found) = found else { anyhow::bail!("a parent that is no map: {found:?}") };
+        let Attribute::Map(found) = found else { bail!("a parent that is no map: {found:?}") };
         let pid = found.get("process.pid").and_then(Attribute::int);
         ensure!(pid == Some(i64::from(expected.pid)), "not parent {expected:?}: {found:?}");
         check_process(found, expected).with_context(|| format!("of parent {}", expected.pid))?;
@@ -217,8 +217,24 @@ fn check(event: &Event, process: &Process, ancestors: &[Process]) -> Result<()> 
     Ok(())
 }
 
+/// Fails unless a log record lists exactly these processes as holders of its socket, in any order.
+pub fn check_holders(event: &Event, holders: &[&Process]) -> Result<()> {
+    let told = event.get("netsonde.socket.holders")?.list();
+    ensure!(told.len() == holders.len(), "{} holders and not {}: {event:?}", told.len(), holders.len());
+    for holder in holders {
+        let pid = Attribute::Int(holder.pid.into());
+        let is = |map: &&Attributes| map.get("process.pid") == Some(&pid);
+        let maps = told.iter().filter_map(|one| if let Attribute::Map(map) = one { Some(map) } else { None });
+        let [found] = maps.filter(is).collect::<Vec<_>>()[..] else {
+            bail!("not holder {holder:?}: {event:?}")
+        };
+        check_process(found, holder).with_context(|| format!("of holder {}", holder.pid))?;
+    }
+    Ok(())
+}
+
 /// Compares path and start; the path only where procfs tells it to anybody.
-fn check_process(found: &crate::telemetry::Attributes, expected: &Process) -> Result<()> {
+fn check_process(found: &Attributes, expected: &Process) -> Result<()> {
     let text = |name: &str| found.get(name).and_then(Attribute::text);
     if !expected.executable.as_os_str().is_empty() {
         let path = text("process.executable.path").context("no process.executable.path")?;

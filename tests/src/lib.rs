@@ -10,6 +10,7 @@ pub mod decoder;
 pub mod expect;
 pub mod host;
 pub mod namespace;
+pub mod nginx;
 pub mod oracle;
 pub mod program;
 pub mod python;
