@@ -165,12 +165,11 @@ fn a_process_outlives_its_first_thread() {
         let client = Running::start_command(&mut running).unwrap().finish().unwrap();
         let served = server.stop().unwrap();
         oracle::wait_until_closed(None, to.port()).unwrap();
-        daemon
-            .wait("both ends", |telemetry| {
-                subject(&served.process, Role::Server, to.port()).moved(telemetry) == served.moved()
-                    && subject(&client.process, Role::Client, to.port()).moved(telemetry) == client.moved()
-            })
-            .unwrap();
+        for (report, role) in [(&client, Role::Client), (&served, Role::Server)] {
+            let what = format!("the bytes of {role:?} {:?}", report.process);
+            let subject = subject(&report.process, role, to.port());
+            daemon.wait(&what, |telemetry| subject.moved(telemetry) == report.moved()).unwrap();
+        }
         let telemetry = daemon.telemetry().unwrap();
         let names = &["netsonde.tcp.connect", CLOSE];
         expect::assert_records(&telemetry, names, Role::Client, &client.connections, &client);
