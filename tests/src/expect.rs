@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use jiff::Timestamp;
 
-use crate::report::{Moved, Process, Report};
-use crate::telemetry::{Attribute, Event, Telemetry};
+use crate::report::{Connection, Moved, Process, Report};
+use crate::telemetry::{Attribute, Attributes, Event, Telemetry};
 
 /// `netsonde.socket.role`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -118,6 +118,62 @@ impl Subject {
     }
 }
 
+/// The log records of a name that tell of one connection, seen from the end of this role.
+pub fn of_connection<'a>(
+    telemetry: &'a Telemetry,
+    name: &str,
+    role: Role,
+    connection: &Connection,
+) -> Vec<&'a Event> {
+    let (client, server) = match role {
+        Role::Client => (connection.local, connection.peer),
+        Role::Server => (connection.peer, connection.local),
+    };
+    let filter = [
+        ("netsonde.socket.role", role.name().into()),
+        ("client.port", i64::from(client.port()).into()),
+        ("server.port", i64::from(server.port()).into()),
+    ];
+    telemetry.events(name, &filter)
+}
+
+/// Fails unless each connection of a report has one log record of each name, and that record names this process.
+pub fn assert_records(
+    telemetry: &Telemetry,
+    names: &[&str],
+    role: Role,
+    connections: &[Connection],
+    owner: &Report,
+) {
+    assert!(!connections.is_empty(), "nothing is compared");
+    for connection in connections {
+        for name in names {
+            let events = of_connection(telemetry, name, role, connection);
+            assert_eq!(events.len(), 1, "{name} of {connection:?} should be one: {events:?}");
+            if let Err(error) = check_owner(events[0], &owner.process, &owner.ancestors) {
+                panic!("{name}: {error:#}");
+            }
+        }
+    }
+}
+
+/// Fails unless all of these log records have this value.
+pub fn assert_attribute(events: &[&Event], name: &str, expected: impl Into<Attribute>) {
+    assert!(!events.is_empty(), "nothing is compared");
+    let expected = expected.into();
+    for event in events {
+        assert_eq!(event.attributes.get(name), Some(&expected), "{name} of {event:?}");
+    }
+}
+
+/// Fails if any of these log records has this attribute.
+pub fn assert_absent(events: &[&Event], name: &str) {
+    assert!(!events.is_empty(), "nothing is compared");
+    for event in events {
+        assert_eq!(event.attributes.get(name), None, "{name} of {event:?}");
+    }
+}
+
 /// The connections of every flow and all that netsonde says it lost, so that what is missing here can be found there.
 fn every_connection(telemetry: &Telemetry) -> String {
     let told = [
@@ -143,22 +199,42 @@ fn visible(ancestors: &[Process], told: usize) -> &[Process] {
 
 /// Fails unless a log record names this process and its parents.
 pub fn check_owner(event: &Event, process: &Process, ancestors: &[Process]) -> Result<()> {
-    ensure!(event.int("process.pid")? == i64::from(process.pid), "not process {}: {event:?}", process.pid);
-    check_process(&event.attributes, process).with_context(|| format!("{event:?}"))?;
+    check(event, process, ancestors).map_err(|error| anyhow!("{error:#}, in {event:?}"))
+}
+
+fn check(event: &Event, process: &Process, ancestors: &[Process]) -> Result<()> {
+    ensure!(event.int("process.pid")? == i64::from(process.pid), "not process {}", process.pid);
+    check_process(&event.attributes, process)?;
     let chain = event.get("netsonde.process.ancestors")?.list();
     let ancestors = visible(ancestors, chain.len());
-    ensure!(chain.len() == ancestors.len(), "not the parents {ancestors:?}: {event:?}");
+    ensure!(chain.len() == ancestors.len(), "not the parents {ancestors:?}");
     for (found, expected) in chain.iter().zip(ancestors) {
-        let Attribute::Map(found) = found else { anyhow::bail!("a parent that is no map: {found:?}") };
+        let Attribute::Map(found) = found else { bail!("a parent that is no map: {found:?}") };
         let pid = found.get("process.pid").and_then(Attribute::int);
         ensure!(pid == Some(i64::from(expected.pid)), "not parent {expected:?}: {found:?}");
-        check_process(found, expected)?;
+        check_process(found, expected).with_context(|| format!("of parent {}", expected.pid))?;
+    }
+    Ok(())
+}
+
+/// Fails unless a log record lists exactly these processes as holders of its socket, in any order.
+pub fn check_holders(event: &Event, holders: &[&Process]) -> Result<()> {
+    let told = event.get("netsonde.socket.holders")?.list();
+    ensure!(told.len() == holders.len(), "{} holders and not {}: {event:?}", told.len(), holders.len());
+    for holder in holders {
+        let pid = Attribute::Int(holder.pid.into());
+        let is = |map: &&Attributes| map.get("process.pid") == Some(&pid);
+        let maps = told.iter().filter_map(|one| if let Attribute::Map(map) = one { Some(map) } else { None });
+        let [found] = maps.filter(is).collect::<Vec<_>>()[..] else {
+            bail!("not holder {holder:?}: {event:?}")
+        };
+        check_process(found, holder).with_context(|| format!("of holder {}", holder.pid))?;
     }
     Ok(())
 }
 
 /// Compares path and start; the path only where procfs tells it to anybody.
-fn check_process(found: &crate::telemetry::Attributes, expected: &Process) -> Result<()> {
+fn check_process(found: &Attributes, expected: &Process) -> Result<()> {
     let text = |name: &str| found.get(name).and_then(Attribute::text);
     if !expected.executable.as_os_str().is_empty() {
         let path = text("process.executable.path").context("no process.executable.path")?;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr, reason = "a failing test shows what its programs said")]
 
+pub mod cgroup;
 pub mod cleanup;
 pub mod command;
 pub mod daemon;
@@ -10,9 +11,11 @@ pub mod decoder;
 pub mod expect;
 pub mod host;
 pub mod namespace;
+pub mod nginx;
 pub mod oracle;
 pub mod program;
 pub mod python;
 pub mod report;
 pub mod rotel;
+pub mod stream;
 pub mod telemetry;

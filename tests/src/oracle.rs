@@ -68,6 +68,20 @@ pub fn sockets(place: Option<&Namespace>, port: u16) -> Result<Vec<Socket>> {
     Ok(parse_sockets(&text))
 }
 
+/// Waits until something listens on a port.
+pub fn wait_until_listening(place: Option<&Namespace>, port: u16) -> Result<()> {
+    let words = format!("ss -tnlHO sport = :{port}");
+    let listening = command::until(Duration::from_secs(20), || {
+        let text = match place {
+            Some(namespace) => namespace.run(&words),
+            None => command::line(&words),
+        }?;
+        Ok(!text.is_empty())
+    })?;
+    ensure!(listening, "nothing listens on port {port}");
+    Ok(())
+}
+
 fn parse_sockets(text: &str) -> Vec<Socket> {
     let parse = |line: &str| {
         let mut words = line.split_whitespace().map(str::to_owned);

@@ -4,10 +4,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
@@ -26,12 +28,40 @@ impl Programs {
         Ok(Self { directory: tempfile::Builder::new().prefix("netsonde-test-").tempdir()? })
     }
 
-    /// A copy of the traffic program under this name. A copy and not a link: /proc shows the file itself.
+    /// A copy of the traffic program under this name, which may hold directories. A copy and not a link: /proc shows
+    /// the file itself.
     pub fn copy(&self, name: &str) -> Result<PathBuf> {
-        let path = self.directory.path().canonicalize()?.join(name);
+        let path = self.path(name)?;
+        fs::create_dir_all(path.parent().context("a directory")?)?;
         fs::copy(host::built("traffic")?, &path)?;
         Ok(path)
     }
+
+    /// Where something of this name would lie.
+    pub fn path(&self, name: &str) -> Result<PathBuf> {
+        Ok(self.directory.path().canonicalize()?.join(name))
+    }
+
+    /// Lets every user run what lies here.
+    pub fn open_to_all(&self) -> Result<()> {
+        Ok(fs::set_permissions(self.directory.path(), fs::Permissions::from_mode(0o755))?)
+    }
+
+    /// An executable text under this name.
+    pub fn script(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.path(name)?;
+        fs::create_dir_all(path.parent().context("a directory")?)?;
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok(path)
+    }
+}
+
+/// A command that runs one of this crate's Python programs with the machine's Python.
+pub fn python(name: &str, arguments: &str) -> Command {
+    let mut command = Command::new("python3");
+    command.arg(host::source("programs").join(name)).args(arguments.split_whitespace());
+    command
 }
 
 /// A running traffic program; killed on drop.
@@ -69,10 +99,17 @@ impl Running {
         self.child.id()
     }
 
-    fn read<T: DeserializeOwned>(&mut self) -> Result<T> {
+    /// Reads one line of what it prints.
+    pub fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
         ensure!(!line.is_empty(), "a traffic program ended without a word: {:?}", self.child.wait());
+        Ok(line)
+    }
+
+    /// Reads one line of JSON.
+    pub fn read<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let line = self.line()?;
         serde_json::from_str(&line).with_context(|| format!("not what was expected: {line}"))
     }
 
@@ -84,6 +121,19 @@ impl Running {
     /// Lets a stepping client go on.
     pub fn step(&mut self) -> Result<()> {
         Ok(self.input.as_mut().context("its input is closed")?.write_all(b"\n")?)
+    }
+
+    /// Waits for the end of the process that was started; others that it left behind may go on printing.
+    pub fn wait(&mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        ensure!(status.success(), "a traffic program ended with {status}");
+        Ok(())
+    }
+
+    /// Asks it to end by SIGTERM.
+    pub fn terminate(&self) -> Result<()> {
+        let pid = Pid::from_raw(self.child.id().try_into()?).context("process 0")?;
+        Ok(kill_process(pid, Signal::TERM)?)
     }
 
     /// Waits for its end, and for its report.
@@ -119,6 +169,11 @@ impl Server {
         Self::listening(Running::start(program, place, &format!("serve --listen {listen} {arguments}"))?)
     }
 
+    /// Starts any server that speaks the traffic program's JSON lines, and waits until it listens.
+    pub fn run(command: &mut Command) -> Result<Self> {
+        Self::listening(Running::start_command(command)?)
+    }
+
     /// Waits until a program that was started listens.
     pub fn listening(mut running: Running) -> Result<Self> {
         let Listening { address, pids } = running.read()?;
@@ -138,6 +193,27 @@ impl Server {
     /// Lets it end its connections and takes its report.
     pub fn stop(self) -> Result<Report> {
         self.running.finish()
+    }
+}
+
+/// Many short-lived clients, children of one process.
+pub struct Swarm {
+    /// How many, each with one connection.
+    pub children: u64,
+    /// How many at a time.
+    pub concurrency: usize,
+}
+
+impl Swarm {
+    /// Starts them: `parent` is their parent, and they run `programs` in turn.
+    pub fn start(&self, parent: &Path, programs: &[&Path], to: SocketAddr) -> Result<Running> {
+        let mut command = Command::new(parent);
+        command.args(["swarm", "--to", &to.to_string(), "--children", &self.children.to_string()]);
+        command.args(["--concurrency", &self.concurrency.to_string()]);
+        for program in programs {
+            command.arg("--program").arg(program);
+        }
+        Running::start_command(&mut command)
     }
 }
 

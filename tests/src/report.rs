@@ -91,6 +91,9 @@ pub struct Process {
     pub executable: PathBuf,
     /// When it started, clock ticks after boot.
     pub start_ticks: u64,
+    /// Its process id inside its own namespace, where it told that itself; 0 where it did not.
+    #[serde(default)]
+    pub vpid: i32,
 }
 
 impl Process {
@@ -106,12 +109,22 @@ impl Process {
             Some(path) => path.into(),
             None => executable,
         };
-        Ok((Self { pid, executable, start_ticks: fields[19].parse()? }, fields[1].parse()?))
+        Ok((Self { pid, executable, start_ticks: fields[19].parse()?, vpid: 0 }, fields[1].parse()?))
     }
 
-    /// This process and its parents.
+    /// This process and its parents. By /proc/self, whose ids are those of the namespace that procfs was mounted in:
+    /// a program in a pid namespace of its own that sees the host's /proc knows itself as the host does.
     pub fn own_chain() -> Result<(Self, Vec<Self>)> {
-        let (own, mut parent) = Self::read(std::process::id().try_into()?)?;
+        let own = fs::read_link("/proc/self")?;
+        let pid = own.to_str().context("a process id")?.parse()?;
+        let (mut own, ancestors) = Self::chain(pid)?;
+        own.vpid = std::process::id().try_into()?;
+        Ok((own, ancestors))
+    }
+
+    /// A process that runs, and its parents.
+    pub fn chain(pid: i32) -> Result<(Self, Vec<Self>)> {
+        let (own, mut parent) = Self::read(pid)?;
         let mut ancestors = Vec::new();
         while parent > 0 {
             let (process, next) = Self::read(parent)?;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use rustix::net::{self, AddressFamily, SocketType};
 use tempfile::TempDir;
 
 use crate::command;
@@ -67,12 +68,15 @@ impl Drop for Rotel {
 
 /// Ports that nobody has just now; rotel does not tell which ones it got.
 pub fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
-    let mut listeners = Vec::new();
+    let mut sockets = Vec::new();
     let mut ports = [0; COUNT];
     for port in &mut ports {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
-        *port = listener.local_addr()?.port();
-        listeners.push(listener);
+        // Bound and no more: a listener would be one that netsonde tells of.
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let socket = TcpListener::from(socket);
+        *port = socket.local_addr()?.port();
+        sockets.push(socket);
     }
     Ok(ports)
 }

@@ -38,6 +38,12 @@ impl From<i64> for Attribute {
     }
 }
 
+impl From<bool> for Attribute {
+    fn from(truth: bool) -> Self {
+        Self::Bool(truth)
+    }
+}
+
 impl Attribute {
     /// The text, if it is one.
     pub fn text(&self) -> Option<&str> {

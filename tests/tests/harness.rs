@@ -2,17 +2,16 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
-use std::process::Command;
 use std::time::Duration;
 
 use netsonde_tests::command;
 use netsonde_tests::decoder::Decoder;
-use netsonde_tests::host::{self, Host};
+use netsonde_tests::host::Host;
 use netsonde_tests::namespace::Pair;
 use netsonde_tests::oracle::{self, Counters};
-use netsonde_tests::program::{self, Programs, Running, Server};
+use netsonde_tests::program::{self, Programs, Running, Server, Swarm};
 use netsonde_tests::python::Python;
-use netsonde_tests::report::{Connection, Report};
+use netsonde_tests::report::{Connection, Moved, Process, Report};
 use netsonde_tests::rotel::Rotel;
 use netsonde_tests::telemetry::Telemetry;
 
@@ -56,19 +55,101 @@ fn workers_report_what_each_of_them_served() {
     let _host = Host::acquire().unwrap();
     let programs = Programs::new().unwrap();
     let (client, server) = (programs.copy("client").unwrap(), programs.copy("server").unwrap());
-    let mut fork = Command::new("python3");
-    fork.arg(host::source("programs/prefork.py")).arg("3");
-    let forked = Server::listening(Running::start_command(&mut fork).unwrap()).unwrap();
-    let executed = Server::start(&server, None, "127.0.0.1:0", "--workers 3").unwrap();
-    for listening in [forked, executed] {
+    let mut servers = vec![Server::start(&server, None, "127.0.0.1:0", "--workers 3").unwrap()];
+    for name in ["prefork.py", "reuse_port.py", "pass_accepted.py"] {
+        servers.push(Server::run(&mut program::python(name, "3")).unwrap());
+    }
+    for listening in servers {
         let arguments = "--connections 60 --concurrency 6 --close server";
         let report = program::connect(&client, None, listening.address, arguments).unwrap();
+        assert_eq!(report.connections.len(), 60, "{:?}", report.failures);
         let pids = listening.pids.clone();
         let served = listening.stop().unwrap();
         assert_eq!(served.workers.iter().map(|worker| worker.process.pid).collect::<Vec<_>>(), pids);
         let all: Vec<_> = served.workers.iter().flat_map(|worker| worker.connections.clone()).collect();
         assert_mirrored(&report, &all);
     }
+}
+
+#[test]
+fn a_connection_goes_from_one_process_to_another() {
+    let _host = Host::acquire().unwrap();
+    let programs = Programs::new().unwrap();
+    let server = programs.copy("server").unwrap();
+    for how in ["fork", "orphan", "pass", "share"] {
+        let listening = Server::start(&server, None, "127.0.0.1:0", "").unwrap();
+        let to = listening.address;
+        let mut running =
+            Running::start_command(&mut program::python("hand_over.py", &format!("{how} {to} 700"))).unwrap();
+        let told: Vec<Moved> = (0..3)
+            .map(|_| {
+                let moved = running.round().unwrap();
+                running.step().unwrap();
+                moved
+            })
+            .collect();
+        let report = running.finish().unwrap();
+        assert_eq!(told[1], Moved::default(), "{how}: the second has moved nothing when it gets it");
+        let [second] = &report.workers[..] else { panic!("{how}: {report:?}") };
+        assert_ne!(second.process.pid, report.process.pid);
+        assert_eq!(second.ancestors[0], Process { vpid: 0, ..report.process.clone() }, "{how}: its parent");
+        assert_eq!((report.moved(), second.moved()), (told[0], told[2]));
+        assert_eq!(report.connections[0].local, second.connections[0].local);
+        let served = listening.stop().unwrap();
+        let mut total = report.moved();
+        total.add(second.moved());
+        assert_eq!(served.moved().peer(), total);
+        oracle::wait_until_closed(None, to.port()).unwrap();
+    }
+}
+
+#[test]
+fn one_process_becomes_another_program() {
+    let _host = Host::acquire().unwrap();
+    let programs = Programs::new().unwrap();
+    let [server, first, then] = ["server", "first", "then"].map(|name| programs.copy(name).unwrap());
+    for how in ["", "--thread", "--keep", "--keep --thread"] {
+        let listening = Server::start(&server, None, "127.0.0.1:0", "").unwrap();
+        let gate = programs.path("gate").unwrap();
+        let how = how.replace("--keep", &format!("--keep --gate {}", gate.display()));
+        let arguments = format!("become --to {} --program {} {how}", listening.address, then.display());
+        let mut running = Running::start(&first, None, &arguments).unwrap();
+        let before: Report = running.read().unwrap();
+        running.step().unwrap();
+        std::fs::write(&gate, "").unwrap();
+        let after = running.finish().unwrap();
+        assert_eq!((&before.process.executable, &after.process.executable), (&first, &then));
+        assert_eq!(before.process.pid, after.process.pid);
+        assert_eq!(before.process.start_ticks, after.process.start_ticks);
+        let kept = before.connections[0].local == after.connections[0].local;
+        assert_eq!(kept, how.contains("--keep"));
+        let mut total = before.moved();
+        total.add(after.moved());
+        assert_eq!(listening.stop().unwrap().moved().peer(), total);
+    }
+}
+
+#[test]
+fn a_swarm_reports_every_child() {
+    let _host = Host::acquire().unwrap();
+    let programs = Programs::new().unwrap();
+    let [server, swarm, one, other] =
+        ["server", "swarm", "one", "other"].map(|name| programs.copy(name).unwrap());
+    let listening = Server::start(&server, None, "127.0.0.1:0", "").unwrap();
+    let report = Swarm { children: 50, concurrency: 4 }
+        .start(&swarm, &[&one, &other], listening.address)
+        .unwrap()
+        .finish()
+        .unwrap();
+    assert_eq!(report.workers.len(), 50);
+    for path in [&one, &other] {
+        assert_eq!(report.workers.iter().filter(|child| child.process.executable == *path).count(), 25);
+    }
+    let parent = Process { vpid: 0, ..report.process.clone() };
+    assert!(report.workers.iter().all(|child| child.ancestors[0] == parent));
+    let all: Vec<_> = report.workers.iter().flat_map(|child| child.connections.clone()).collect();
+    let client = Report { connections: all, ..report };
+    assert_mirrored(&client, &listening.stop().unwrap().connections);
 }
 
 #[test]

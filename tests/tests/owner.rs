@@ -2,11 +2,9 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
-use std::process::Command;
-
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::expect::{self, Role, Subject};
-use netsonde_tests::host::{self, Host};
+use netsonde_tests::host::Host;
 use netsonde_tests::namespace::Pair;
 use netsonde_tests::oracle;
 use netsonde_tests::program::{self, Programs, Running, Server};
@@ -69,9 +67,7 @@ fn connections_belong_to_the_worker_that_accepted_them() {
     let attributes = "[metrics]\nattributes = [\"network.transport\", \"netsonde.socket.role\", \
         \"server.port\", \"process.executable.path\", \"process.pid\"]\n";
     let daemon = Daemon::start(attributes).unwrap();
-    let mut fork = Command::new("python3");
-    fork.arg(host::source("programs/prefork.py")).arg("3");
-    let forked = Server::listening(Running::start_command(&mut fork).unwrap()).unwrap();
+    let forked = Server::run(&mut program::python("prefork.py", "3")).unwrap();
     let executed = Server::start(&server, None, "127.0.0.1:0", "--workers 3 --threads 1").unwrap();
     let served = [forked, executed].map(|listening| {
         let port = listening.address.port();

@@ -1,16 +1,13 @@
 //! A TCP program that moves known amounts and reports, as JSON on standard output, exactly what its own system
-//! calls moved. It owns the protocol below and ends by itself: at its deadline, or when its starter is gone.
-//!
-//! A connection is one or more rounds. A round opens with a header of three little-endian u64: how many bytes
-//! the client will send after it, how many it wants back, and flags.
+//! calls moved. It ends by itself: at its deadline, or when its starter is gone.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr, reason = "a small program that speaks to the test that started it")]
-
-mod stream;
 
 use std::io::{self, BufRead};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -18,10 +15,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use netsonde_tests::report::{Listening, Process};
+use netsonde_tests::report::{Listening, Process, Report};
+use netsonde_tests::stream::{HALF_CLOSE, LAST, SERVER_CLOSES, SERVER_RESETS, Stream, Tally, answer, print};
 use rustix::net::{self, AddressFamily, Shutdown, SocketFlags, SocketType};
-
-use crate::stream::{Stream, Tally, print};
 
 #[derive(Parser)]
 enum Arguments {
@@ -43,6 +39,44 @@ enum Arguments {
         to: SocketAddr,
         #[arg(long, default_value_t = 1)]
         connections: usize,
+    },
+    /// Let children that make one connection each come and go, and report what they reported.
+    Swarm {
+        #[arg(long)]
+        to: SocketAddr,
+        #[arg(long)]
+        children: u64,
+        /// Children at a time.
+        #[arg(long)]
+        concurrency: usize,
+        /// Whose copy of the traffic program the children run, in turn.
+        #[arg(long, required = true)]
+        program: Vec<PathBuf>,
+    },
+    /// Make a connection, report, wait for a line, and become another program, which makes one of its own.
+    Become {
+        #[arg(long)]
+        to: SocketAddr,
+        #[arg(long)]
+        program: PathBuf,
+        /// Leave it the open connection, as its standard input, instead of closing it.
+        #[arg(long, requires = "gate")]
+        keep: bool,
+        /// By a thread that is not the first.
+        #[arg(long)]
+        thread: bool,
+        /// The file that the program waits for then.
+        #[arg(long, requires = "keep")]
+        gate: Option<PathBuf>,
+        /// The program's own.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Go on with the connection that is standard input: two rounds, the second when a file exists.
+    #[command(hide = true)]
+    Adopt {
+        #[arg(long)]
+        gate: PathBuf,
     },
     /// Use no socket and all processors until standard input ends.
     Spin {
@@ -81,6 +115,9 @@ struct Connect {
     /// Milliseconds between two rounds.
     #[arg(long, default_value_t = 0)]
     pause: u64,
+    /// Wait for a line on standard input before anything else.
+    #[arg(long)]
+    hold: bool,
     /// Wait for a line on standard input before every round but the first.
     #[arg(long)]
     step: bool,
@@ -98,6 +135,9 @@ struct Connect {
     deadline: u64,
 }
 
+/// Seconds after which those end that need not say when.
+const DEADLINE: u64 = 120;
+
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Close {
     /// The client closes first.
@@ -111,11 +151,6 @@ enum Close {
     /// By a reset from the server, after everything was read.
     ServerReset,
 }
-
-const LAST: u64 = 1;
-const HALF_CLOSE: u64 = 2;
-const SERVER_CLOSES: u64 = 4;
-const SERVER_RESETS: u64 = 8;
 
 #[allow(
     clippy::exit,
@@ -143,6 +178,15 @@ fn main() -> Result<()> {
         }
         Arguments::Connect(arguments) => connect(&arguments),
         Arguments::Abandon { to, connections } => abandon(to, connections),
+        Arguments::Swarm { to, children, concurrency, program } => swarm(to, children, concurrency, &program),
+        Arguments::Become { to, program, keep, thread, gate, seed } => {
+            let execute = move || become_another(to, &program, keep, gate, seed);
+            match thread {
+                true => thread::spawn(execute).join().expect("no panic"),
+                false => execute(),
+            }
+        }
+        Arguments::Adopt { gate } => adopt(&gate),
         Arguments::Spin { deadline } => spin(deadline),
     }
 }
@@ -208,32 +252,11 @@ fn accept_all(listener: &TcpListener, threads: usize, tally: &Tally) {
     });
 }
 
-/// The server's side of one connection.
-fn answer(stream: &mut Stream) -> io::Result<()> {
-    let mut header = [0; 24];
-    while stream.receive(&mut header)? {
-        let field =
-            |index: usize| u64::from_le_bytes(header[index * 8..][..8].try_into().expect("eight bytes"));
-        let (incoming, wanted, flags) = (field(0), field(1), field(2));
-        stream.receive_amount(incoming)?;
-        if flags & HALF_CLOSE != 0 {
-            stream.receive_end()?;
-        }
-        stream.send_amount(wanted)?;
-        if flags & SERVER_RESETS != 0 {
-            // A reset may throw away what the client has not read: wait until it says that it has all.
-            stream.receive_amount(1)?;
-            stream.reset_on_close()?;
-        }
-        if flags & (SERVER_CLOSES | SERVER_RESETS | HALF_CLOSE) != 0 {
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
 fn connect(arguments: &Connect) -> Result<()> {
     end_after(arguments.deadline);
+    if arguments.hold {
+        io::stdin().lock().read_line(&mut String::new())?;
+    }
     let identity = Process::own_chain()?;
     ensure!(!arguments.step || arguments.concurrency == 1, "steps need one connection at a time");
     let tally = Tally::default();
@@ -279,12 +302,7 @@ fn ask(stream: &mut Stream, arguments: &Connect, number: u64) -> io::Result<()> 
                 Close::ServerReset => SERVER_RESETS,
             };
         }
-        stream.send(&[outgoing, wanted, flags].map(u64::to_le_bytes).concat())?;
-        stream.send_amount(outgoing)?;
-        if flags & HALF_CLOSE != 0 {
-            stream.socket.shutdown(std::net::Shutdown::Write)?;
-        }
-        stream.receive_amount(wanted)?;
+        stream.ask(outgoing, wanted, flags)?;
         if arguments.step && !last {
             print(&stream.moved).map_err(io::Error::other)?;
             io::stdin().lock().read_line(&mut String::new())?;
@@ -302,6 +320,80 @@ fn ask(stream: &mut Stream, arguments: &Connect, number: u64) -> io::Result<()> 
             stream.receive_end()
         }
     }
+}
+
+fn swarm(to: SocketAddr, children: u64, concurrency: usize, programs: &[PathBuf]) -> Result<()> {
+    end_after(DEADLINE);
+    let identity = Process::own_chain()?;
+    let next = AtomicU64::new(0);
+    let breed = || -> Result<Vec<Report>> {
+        let mut reports = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= children {
+                return Ok(reports);
+            }
+            let program = &programs[number as usize % programs.len()];
+            let output = Command::new(program)
+                .args(["connect", "--to", &to.to_string(), "--seed", &number.to_string()])
+                .stdin(Stdio::null())
+                .stderr(Stdio::inherit())
+                .output()?;
+            ensure!(output.status.success(), "a child ended with {}", output.status);
+            reports.push(serde_json::from_slice(&output.stdout)?);
+        }
+    };
+    let reports = thread::scope(|scope| {
+        let threads: Vec<_> = (0..concurrency).map(|_| scope.spawn(breed)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect::<Result<Vec<_>>>()
+    })?;
+    Tally::default().report(identity, reports.concat())
+}
+
+fn become_another(
+    to: SocketAddr,
+    program: &Path,
+    keep: bool,
+    gate: Option<PathBuf>,
+    seed: u64,
+) -> Result<()> {
+    end_after(DEADLINE);
+    let identity = Process::own_chain()?;
+    let mut stream = Stream::new(TcpStream::connect(to)?, to)?;
+    stream.ask(1000 + seed, 2000 + seed, if keep { 0 } else { LAST })?;
+    let mut next = Command::new(program);
+    let tally = Tally::default();
+    // The socket that is kept is held by `next` and put in place of standard input when it runs.
+    if keep {
+        tally.kept(&stream);
+        next.arg("adopt")
+            .arg("--gate")
+            .arg(gate.context("a gate")?)
+            .stdin(Stdio::from(OwnedFd::from(stream.socket)));
+    } else {
+        tally.ended(stream, Ok(()));
+        next.args(["connect", "--to", &to.to_string(), "--seed", &seed.to_string()]);
+    }
+    tally.report(identity, Vec::new())?;
+    io::stdin().lock().read_line(&mut String::new())?;
+    Err(next.exec().into())
+}
+
+fn adopt(gate: &Path) -> Result<()> {
+    end_after(DEADLINE);
+    let identity = Process::own_chain()?;
+    let socket = TcpStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let peer = socket.peer_addr()?;
+    let mut stream = Stream::new(socket, peer)?;
+    stream.ask(30_000, 40_000, 0)?;
+    while !gate.exists() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let outcome = stream.ask(50_000, 60_000, LAST);
+    let tally = Tally::default();
+    // Standard input still is the connection: the end of the process is what closes it.
+    tally.ended(stream, outcome);
+    tally.report(identity, Vec::new())
 }
 
 fn spin(deadline: u64) -> Result<()> {
