@@ -15,7 +15,6 @@ mod export;
 #[cfg(test)]
 mod reference;
 mod registry;
-#[allow(dead_code, reason = "wired by the next commit")]
 mod select;
 mod telemetry;
 

@@ -52,6 +52,8 @@ pub struct Config {
     pub select: SelectConfig,
     /// Log events.
     pub events: Events,
+    /// What is told of processes.
+    pub process: ProcessConfig,
     /// Metrics.
     pub metrics: Metrics,
     /// Sizes of tables and rings.
@@ -90,6 +92,15 @@ pub struct Events {
     pub enabled: BTreeSet<EventKind>,
     /// Most events a second, for each kind by itself; listen events are never limited. `None`: no limit.
     pub rate_limit: Option<NonZeroU32>,
+}
+
+/// What is told of processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessConfig {
+    /// Log records carry the command line, without its secrets.
+    pub command_line: bool,
+    /// What the names of further secrets contain; letters, digits, `-` and `_`.
+    pub mask: Vec<String>,
 }
 
 /// How metrics are kept.

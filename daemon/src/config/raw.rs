@@ -21,6 +21,7 @@ pub struct Raw {
     pub signals: Signals,
     pub select: Select,
     pub events: Events,
+    pub process: Process,
     pub metrics: Metrics,
     pub limits: Limits,
     pub api: Api,
@@ -84,6 +85,13 @@ pub struct Rule {
 pub struct Events {
     pub enabled: Field<Vec<Spanned<String>>>,
     pub rate_limit: Field<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Process {
+    pub command_line: Field<bool>,
+    pub mask: Field<Vec<Spanned<String>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

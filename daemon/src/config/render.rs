@@ -29,6 +29,9 @@ pub fn render(loaded: &Loaded) -> String {
     page.section("events");
     page.key("events.enabled", words(&config.events.enabled));
     page.key("events.rate_limit", config.events.rate_limit.map_or(0, u32::from));
+    page.section("process");
+    page.key("process.command_line", config.process.command_line);
+    page.key("process.mask", list(config.process.mask.iter().map(|name| quoted(name))));
     let metrics = &config.metrics;
     page.section("metrics");
     page.key("metrics.temporality", quoted(metrics.temporality.word()));

@@ -16,7 +16,7 @@ use super::reader::{Environment, Origin, Place, Reader};
 use super::select;
 use super::units::{format_size, parse_duration, parse_size};
 use super::words::{EventKind, FlowAttribute, Word, did_you_mean};
-use super::{Api, Config, Events, Export, Limits, Log, Metrics, Output, Overrides, Signals};
+use super::{Api, Config, Events, Export, Limits, Log, Metrics, Output, Overrides, ProcessConfig, Signals};
 use crate::telemetry::Temporality;
 
 /// What an interval may be.
@@ -54,6 +54,7 @@ pub fn validate(
         signals: Signals { tcp: reader.value("signals.tcp", raw.signals.tcp, true, |on| Ok(*on)) },
         select: select::read(&mut reader, raw.select),
         events: events(&mut reader, raw.events),
+        process: process(&mut reader, raw.process),
         metrics: metrics(&mut reader, raw.metrics, interval, known_metrics),
         limits: limits(&mut reader, raw.limits),
         api: Api {
@@ -139,6 +140,23 @@ fn events(reader: &mut Reader<'_>, raw: raw::Events) -> Events {
     let limit =
         reader.value("events.rate_limit", raw.rate_limit, DEFAULT_RATE_LIMIT, |n| whole(*n, 0, 1_000_000));
     Events { enabled, rate_limit: NonZeroU32::new(limit) }
+}
+
+fn process(reader: &mut Reader<'_>, raw: raw::Process) -> ProcessConfig {
+    let command_line = reader.value("process.command_line", raw.command_line, false, |on| Ok(*on));
+    ProcessConfig { command_line, mask: reader.list("process.mask", raw.mask, Vec::new(), masked_name) }
+}
+
+fn masked_name(text: &str) -> Result<String, String> {
+    // One letter is part of nearly every name.
+    let letters = text.bytes().filter(u8::is_ascii_alphanumeric).count();
+    let others = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    if letters < 2 || !others {
+        return Err(format!(
+            "{text:?} is no part of a name; write at least two letters or digits, with - and _ between them"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 fn metrics(reader: &mut Reader<'_>, raw: raw::Metrics, interval: Duration, known: &[&str]) -> Metrics {

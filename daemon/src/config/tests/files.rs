@@ -58,6 +58,7 @@ fn what_is_printed_can_be_read_again() {
         SHIPPED,
         &uncommented(),
         include_str!("../fixtures/selection.toml"),
+        "[process]\ncommand_line = true\nmask = [\"Door_Code\", \"pin\"]",
         "[export.otlp]\nprotocol = \"http/protobuf\"\nendpoint = \"http://c/p\"",
     ];
     for text in texts {
