@@ -68,6 +68,8 @@ enum Secret {
     Behind(char),
     /// All, unless it has no `=`, and so is the path of a file: curl's `--cookie`.
     Cookie,
+    /// All, if it is as long as AWS's secret keys; a shorter word only follows by chance.
+    AccessKey,
     /// The password behind `pass:`; not what says where it comes from: openssl-passphrase-options(1).
     PassPhrase,
 }
@@ -81,6 +83,7 @@ impl Secret {
         }
         match self {
             Self::Whole => all,
+            Self::AccessKey if value.len() >= 30 && !value.starts_with('-') => all,
             Self::UnlessPath if !text::is_path(value) => all,
             Self::Cookie if value.contains('=') => all,
             Self::Behind(mark) => match value.split_once(mark) {
@@ -95,7 +98,7 @@ impl Secret {
                 Some(("pass", _)) => format!("pass:{REDACTED}").into(),
                 _ => all,
             },
-            Self::Nothing | Self::UnlessPath | Self::Cookie => value.into(),
+            Self::Nothing | Self::UnlessPath | Self::Cookie | Self::AccessKey => value.into(),
         }
     }
 }
@@ -141,6 +144,9 @@ static HEADER: LazyLock<Regex> = LazyLock::new(|| {
 /// `user/password@database`, as Oracle's tools take it.
 static CONNECT: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?s)^([^/\s=]+/)([^@]+)(@.*)?$").expect("a constant pattern"));
+/// The public half of AWS's credentials; the secret one likes to follow.
+static ACCESS_KEY_ID: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new("^(?:AKIA|ASIA)[0-9A-Z]{16}$").expect("a constant pattern"));
 /// A word of a shell's script, with its quotes.
 static SHELL_WORD: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"(?s)(?:"(?:[^"\\]|\\.)*"|'[^']*'|\\.|[^\s;|&()"'\\])+"#).expect("a constant pattern")
@@ -271,6 +277,10 @@ impl<'a> Line<'a> {
             if arms && !self.armed.contains(&program.names[0]) {
                 self.armed.push(program.names[0]);
             }
+        }
+        if ACCESS_KEY_ID.is_match(word) {
+            self.pending =
+                Some(Pending { secret: Secret::AccessKey, certain: false, stays: false, repeats: false });
         }
         self.programs.retain(|program| !program.ends_at_word);
         self.notice_program(word);

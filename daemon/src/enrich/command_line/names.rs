@@ -19,7 +19,7 @@ const SECRET: [&str; 13] = [
     "signature",
 ];
 /// Likewise at its end, where in the middle they would be part of other words.
-const SECRET_END: [&str; 5] = ["pass", "creds", "cookie", "requirepass", "masterauth"];
+const SECRET_END: [&str; 4] = ["pass", "cookie", "requirepass", "masterauth"];
 /// Parts of other words.
 const HARMLESS: [&str; 13] = [
     "author",
@@ -138,6 +138,7 @@ impl Names {
         // The working directory of a shell, and an X server's file of cookies.
         if matches!(whole.as_str(), "pwd" | "oldpwd" | "auth")
             || ["privatekey", "credential"].iter().any(|part| stripped.contains(part))
+            || stripped.ends_with("creds")
         {
             return Some(Secret::UnlessPath);
         }

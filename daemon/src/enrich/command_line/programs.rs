@@ -267,6 +267,21 @@ static PROGRAMS: &[Program] = &[
         secret: &[('c', Whole), ('A', Whole), ('X', Whole)],
         ..PLAIN
     },
+    Program { names: &["etcdctl"], long: &[("user", Behind(':'))], ..PLAIN },
+    Program {
+        names: &["mosquitto_pub", "mosquitto_sub", "mosquitto_rr"],
+        valued: "hputmfiILqkACEFRTVWDxU",
+        secret: &[('P', Whole)],
+        ..PLAIN
+    },
+    Program { names: &["influx"], secret: &[('t', Whole), ('p', Whole)], ..PLAIN },
+    Program { names: &["consul"], long: &[("encrypt", Whole)], ..PLAIN },
+    // Names a secret that they keep.
+    Program {
+        names: &["docker", "podman", "nerdctl", "buildah"],
+        long: &[("secret", Secret::Nothing)],
+        ..PLAIN
+    },
     // The word behind -c is a script, not an assignment to the end of it.
     Program { names: &["sh", "bash", "dash", "ash", "zsh", "ksh", "su", "runuser"], valued: "c", ..PLAIN },
     // For them --auth is a switch.
