@@ -31,6 +31,7 @@
 #define SOCKET_CLAIMED		 (1 << 12) /* by a close() or shutdown() */
 #define SOCKET_EXCLUDED		 (1 << 13) /* by a selection rule: nothing of it is recorded */
 #define SOCKET_MANAGER_CANDIDATE (1 << 14) /* the candidate is a service manager */
+#define SOCKET_BINARY_DELETED	 (1 << 15) /* the owner's, when it got the socket */
 
 /* The counters of a tcp_sock, turned into what is published. */
 struct reading {

@@ -113,14 +113,21 @@ static __always_inline bool same_process(const struct owner *a, const struct own
 }
 
 /*
- * Made by the kernel for itself (an NFS client's, say), and no program's. Those under MPTCP are
- * made in the same way, for the program whose socket rides on them.
+ * Made by the kernel for itself (an NFS client's, say), and no program's. Those under MPTCP are all
+ * made in the same way: there it is the socket that rides on them which tells.
  */
 static __always_inline bool is_kernels(const struct sock *sk, const struct tcp_sock *tp)
 {
+	struct mptcp_subflow_context *subflow;
+	struct sock *above;
+
 	if (!BPF_CORE_READ_BITFIELD(sk, sk_kern_sock))
 		return false;
-	return !(bpf_core_field_exists(tp->is_mptcp) && tp && tp->is_mptcp);
+	if (!bpf_core_field_exists(tp->is_mptcp) || !tp || !tp->is_mptcp)
+		return true;
+	subflow = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_ulp_data);
+	above = BPF_CORE_READ(subflow, conn);
+	return above && BPF_CORE_READ_BITFIELD_PROBED(above, sk_kern_sock);
 }
 
 /* Whether the owner has moved on to another program, which is then returned. */
@@ -144,18 +151,36 @@ static __always_inline bool owner_is_gone(const struct owner *owner)
 	return owner->tgid && owner->tgid != KERNEL_TGID && !(marks_of(owner->tgid) & MARK_OWNS);
 }
 
-/* Listens for others, who take over what it listens on: systemd, for the system or for a user. */
+/*
+ * An exec cannot tell that the binary will be unlinked. Only for the caller's own task: direct loads,
+ * because a connection pays for them.
+ */
+static __always_inline bool binary_is_deleted(struct task_struct *caller)
+{
+	struct mm_struct *mm = caller->mm;
+	struct file *file = mm ? mm->exe_file : NULL;
+	struct dentry *dentry = file ? file->f_path.dentry : NULL;
+
+	return dentry && !dentry->d_hash.pprev && dentry->d_parent != dentry;
+}
+
+/*
+ * Listens for others, who take over what it listens on: systemd, for the system or for a user, and
+ * systemd-socket-activate, of whose name the kernel keeps 15 bytes.
+ */
 static __always_inline bool is_service_manager(struct task_struct *task)
 {
 	union {
 		char text[16];
-		__u64 head; /* its NUL included */
-	} name = {}, systemd = {"systemd"};
+		__u64 words[2];
+	} name = {}, systemd = {"systemd"}, activate = {"systemd-socket-"};
 
 	if (task->tgid == 1)
 		return true;
 	bpf_probe_read_kernel_str(name.text, sizeof(name.text), task->group_leader->comm);
-	return name.head == systemd.head;
+	if (name.words[0] == systemd.words[0])
+		return true;
+	return name.words[0] == activate.words[0] && name.words[1] == activate.words[1];
 }
 
 #endif

@@ -160,6 +160,15 @@ struct tcp_sock {
 	bool is_mptcp; /* only with CONFIG_MPTCP */
 };
 
+struct inet_connection_sock {
+	void *icsk_ulp_data;
+};
+
+/* net/mptcp/protocol.h */
+struct mptcp_subflow_context {
+	struct sock *conn;
+};
+
 struct sk_buff;
 
 struct qstr {

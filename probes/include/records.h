@@ -108,6 +108,11 @@ enum event_kind {
 	EVENT_KINDS = 6,
 };
 
+enum event_flag {
+	EVENT_PARTIAL = 1,	  /* totals do not hold what went before netsonde's start */
+	EVENT_BINARY_DELETED = 2, /* when the owner got the socket, its binary had been unlinked */
+};
+
 /* One happening on one socket, for the logs. Fields that its kind does not have are zero. */
 struct socket_event {
 	__u64 time_ns;
@@ -129,7 +134,7 @@ struct socket_event {
 	__u8 kind;
 	__u8 role;
 	__u8 failure;	    /* failure: enum failure_kind */
-	__u8 partial;	    /* totals do not hold what went before netsonde's start */
+	__u8 flags;	    /* enum event_flag */
 	__u32 kernel_error; /* failure: errno, 0 when the kernel set none */
 	__u32 rules;	    /* as in a flow's key */
 };
@@ -171,7 +176,7 @@ enum process_flag {
 	PROCESS_OWNED_SOCKETS = 2, /* exit: records that name it may still be on their way */
 };
 
-#define PATH_BYTES	1024
+#define PATH_BYTES	4096 /* PATH_MAX */
 #define PATH_NAME	256 /* NAME_MAX and its NUL */
 #define ARGUMENT_BYTES	2048
 #define SCRIPT_BYTES	512

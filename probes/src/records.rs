@@ -309,6 +309,8 @@ pub struct SocketEvent {
     pub backlog: u32,
     /// Failure only: the kernel's errno, 0 when it set none.
     pub errno: u32,
+    /// When the owner got the socket, its binary had been unlinked.
+    pub binary_deleted: bool,
     /// Which selection rules may apply.
     pub rules: RuleMask,
 }
@@ -330,6 +332,7 @@ impl SocketEvent {
 /// Decodes one record of the event ring; `None` when it is none that we know.
 pub(crate) fn socket_event(bytes: &[u8]) -> Option<SocketEvent> {
     let e: raw::socket_event = read(bytes)?;
+    let flag = |flag: raw::event_flag| u32::from(e.flags) & flag.0 != 0;
     let kind = match raw::event_kind(u32::from(e.kind)) {
         raw::event_kind::EVENT_LISTEN_OPEN => SocketEventKind::ListenOpen,
         raw::event_kind::EVENT_LISTEN_CLOSE => SocketEventKind::ListenClose,
@@ -358,10 +361,11 @@ pub(crate) fn socket_event(bytes: &[u8]) -> Option<SocketEvent> {
             receive_segments: e.receive_segments,
             retransmits: e.retransmits,
             smoothed_rtt_us: e.smoothed_rtt_us,
-            partial: e.partial != 0,
+            partial: flag(raw::event_flag::EVENT_PARTIAL),
         },
         backlog: e.backlog,
         errno: e.kernel_error,
+        binary_deleted: flag(raw::event_flag::EVENT_BINARY_DELETED),
         rules: RuleMask(e.rules),
     })
 }
@@ -586,14 +590,21 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
 }
 
 /// A path as it was given, and the names of the directory that it starts from if it is relative. Components
-/// that say nothing are left out; `..` is kept, because what is before it may be a symbolic link.
+/// that say nothing are left out. `..` goes up where the directory is known by its real names; behind what was
+/// given it is kept, because what is before it may be a symbolic link.
 fn absolute(given: &[u8], directory: &[u8]) -> String {
     let given = String::from_utf8_lossy(given);
     let mut path = match (given.starts_with('/'), directory.is_empty()) {
         (true, _) | (_, true) => String::new(),
         (false, false) => path_from_names(directory),
     };
+    let mut is_real = !given.starts_with('/');
     for component in given.split('/').filter(|c| !c.is_empty() && *c != ".") {
+        if is_real && component == ".." {
+            path.truncate(path.rfind('/').unwrap_or(0));
+            continue;
+        }
+        is_real = false;
         path.push('/');
         path.push_str(component);
     }
@@ -699,6 +710,8 @@ mod tests {
     fn a_relative_script_begins_where_it_was_started() {
         let found = decoded(&record(b"dash\0bin\0", b"./jobs//run.sh\0", b"deploy\0home\0", b"", 0));
         assert_eq!(found.script.as_deref(), Some("/home/deploy/jobs/run.sh"));
+        let found = decoded(&record(b"dash\0bin\0", b"../.././a/../run.sh\0", b"deploy\0home\0", b"", 0));
+        assert_eq!(found.script.as_deref(), Some("/a/../run.sh"));
         let found = decoded(&record(b"dash\0bin\0", b"/opt/../run.sh\0", b"", b"", 0));
         assert_eq!(found.script.as_deref(), Some("/opt/../run.sh"));
         let found = decoded(&record(b"dash\0bin\0", b"run.sh\0", b"", b"", 0));

@@ -71,24 +71,25 @@ impl Holders {
     }
 }
 
-/// When the open files of all processes were walked last.
+/// When the open files of all processes were walked last, and what that took.
 #[derive(Debug, Default)]
 pub(crate) struct HolderWalks {
-    last: Option<Instant>,
+    last: Option<(Instant, Duration)>,
     sweeps_since: u32,
     /// Not handed on yet.
     found: Option<Holders>,
 }
 
-/// A socket that is handed on, or inherited, shows only in a walk over open files. This often one is made
-/// for that alone: not more often than each third sweep, nor than each other second.
+/// A socket that is inherited or handed on to another process shows only in a walk over open files, so each
+/// sweep begins with one. Where there are so many files that it would take more than this part of the time,
+/// it is made less often, but with each third sweep.
+const TIME_FOR_WALKS: u32 = 100;
 const SWEEPS_BETWEEN_WALKS: u32 = 3;
-const TIME_BETWEEN_WALKS: Duration = Duration::from_secs(2);
 
 impl HolderWalks {
-    fn due(&self, now: Instant) -> bool {
-        self.sweeps_since >= SWEEPS_BETWEEN_WALKS
-            && self.last.is_none_or(|last| now.duration_since(last) >= TIME_BETWEEN_WALKS)
+    fn is_due(&self, now: Instant) -> bool {
+        let Some((last, took)) = self.last else { return true };
+        self.sweeps_since >= SWEEPS_BETWEEN_WALKS || took * TIME_FOR_WALKS <= now.duration_since(last)
     }
 }
 
@@ -109,7 +110,7 @@ impl Probes {
         })?;
         let namespaces = Namespaces::find(&processes);
         self.holders.sweeps_since += 1;
-        if self.holders.due(Instant::now()) {
+        if self.holders.is_due(Instant::now()) {
             self.find_holders()?;
         }
         let (mut listeners, mut totals) = self.visit_all(&namespaces)?;
@@ -157,6 +158,7 @@ impl Probes {
     pub(crate) fn find_holders(&mut self) -> Result<()> {
         self.settings.holder_generation += 1;
         self.write_settings()?;
+        let began = Instant::now();
         let mut found = Holders::default();
         let mut seen = 0;
         self.iterate("tcp_holders", size_of::<raw::holder_record>(), |bytes| {
@@ -166,7 +168,8 @@ impl Probes {
                 _ => found.dropped += 1,
             }
         })?;
-        self.holders = HolderWalks { last: Some(Instant::now()), sweeps_since: 0, found: Some(found) };
+        self.holders =
+            HolderWalks { last: Some((began, began.elapsed())), sweeps_since: 0, found: Some(found) };
         Ok(())
     }
 
@@ -203,5 +206,23 @@ impl Probes {
             return Err(ProbeError::Undecodable { what: "the rest of an iterator", length: held });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_files_are_walked_with_each_sweep_unless_that_takes_long() {
+        let start = Instant::now();
+        let walked =
+            |took, sweeps_since| HolderWalks { last: Some((start, took)), sweeps_since, found: None };
+        let second = Duration::from_secs(1);
+        assert!(HolderWalks::default().is_due(start));
+        assert!(walked(Duration::from_millis(5), 1).is_due(start + second));
+        assert!(!walked(Duration::from_millis(50), 1).is_due(start + second));
+        assert!(walked(Duration::from_millis(50), 1).is_due(start + 10 * second));
+        assert!(walked(Duration::from_millis(50), 3).is_due(start + 3 * second));
     }
 }

@@ -21,6 +21,8 @@ def work(number):
         data, descriptors, _, _ = socket.recv_fds(channels[number][1], 1, 1)
         if not data:
             break
+        # Whoever closes it last is taken for the one that used it: let that be this process.
+        channels[number][1].recv(1)
         connections.append(common.serve_one(socket.socket(fileno=descriptors[0])))
     return common.report(identity, connections)
 
@@ -34,6 +36,7 @@ def hand_out():
             break
         socket.send_fds(channels[turn % count][0], [b"."], [connection.fileno()])
         connection.close()
+        channels[turn % count][0].send(b"!")
         turn += 1
     for giver, _ in channels:
         giver.close()

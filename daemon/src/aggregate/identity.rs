@@ -102,7 +102,8 @@ impl Identity {
                 FlowAttribute::ServerAddress => identity.server_address = Some(flow.server.0),
                 FlowAttribute::ServerPort => identity.server_port = Some(flow.server.1),
                 FlowAttribute::ProcessExecutablePath => {
-                    identity.path = process.map(|p| &p.program.path).filter(|p| !p.is_empty()).map(Arc::clone);
+                    identity.path =
+                        process.map(|p| &p.program.path).filter(|p| !p.is_empty()).map(Arc::clone);
                 }
                 FlowAttribute::ProcessExecutableName => identity.name = process.map(|p| p.name().into()),
                 FlowAttribute::ProcessAncestry => {

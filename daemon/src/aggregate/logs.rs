@@ -129,9 +129,7 @@ fn identity(process: &Process, clock: &Clock, to: &mut Vec<Attribute>) {
 
 fn place(context: &Context, to: &mut Vec<Attribute>) {
     to.push((CGROUP.name, text(format!("0::{}", context.cgroup))));
-    for (key, value) in
-        [(&UNIT, &context.unit), (&USER_UNIT, &context.user_unit), (&SLICE, &context.slice)]
-    {
+    for (key, value) in [(&UNIT, &context.unit), (&USER_UNIT, &context.user_unit), (&SLICE, &context.slice)] {
         if let Some(value) = value {
             to.push((key.name, text(Arc::clone(value))));
         }
@@ -301,6 +299,7 @@ mod tests {
             totals: ConnectionTotals { transmit_bytes: 7, receive_bytes: 9, ..ConnectionTotals::default() },
             backlog: 0,
             errno: 0,
+            binary_deleted: false,
             rules: RuleMask::default(),
         }
     }
@@ -351,8 +350,11 @@ mod tests {
 
     #[test]
     fn a_record_without_a_process_says_so() {
-        let record =
-            record(&event(SocketEventKind::Failure(Failure::TimedOut)), &Ownership::default(), &Clock::read());
+        let record = record(
+            &event(SocketEventKind::Failure(Failure::TimedOut)),
+            &Ownership::default(),
+            &Clock::read(),
+        );
         assert_eq!(record.body, "(unknown process) failed with [::1]:443: timed_out");
         assert_eq!(record.severity, Severity::Warn);
         assert!(record.attributes.contains(&("process.pid", AttributeValue::Int(42))));

@@ -15,8 +15,8 @@ use super::identity::NamedFlow;
 use super::logs::Ownership;
 use super::series::Store;
 use super::status::{
-    DestinationStatus, LaneStatus, Loss, ProcessStatus, ProgramStatus, RuleStatus, SeriesStatus, SignalStatus, Status,
-    SweepStatus,
+    DestinationStatus, LaneStatus, Loss, ProcessStatus, ProgramStatus, RuleStatus, SeriesStatus,
+    SignalStatus, Status, SweepStatus,
 };
 use super::{logs, own};
 use crate::collect::{Collected, SweepReport};
@@ -201,7 +201,8 @@ impl Aggregation {
         }
         let clock = Clock::read();
         for event in &records.sockets {
-            let process = self.name(event.owner);
+            let process = self.processes.resolve_for_record(event.owner, event.binary_deleted);
+            self.count_unattributed(event.owner, process.as_deref());
             if !self.is_observed(event.rules, event.owner, process.as_deref()) {
                 continue;
             }
@@ -217,10 +218,14 @@ impl Aggregation {
 
     fn name(&mut self, owner: Owner) -> Option<Arc<Process>> {
         let process = self.processes.resolve(owner);
+        self.count_unattributed(owner, process.as_deref());
+        process
+    }
+
+    fn count_unattributed(&mut self, owner: Owner, process: Option<&Process>) {
         if process.is_none() && owner.process.is_known() {
             self.unattributed += 1;
         }
-        process
     }
 
     /// Judges by the rules that the kernel left open, and counts the one that decides.

@@ -92,6 +92,23 @@ impl Process {
         }
     }
 
+    /// The same, but for its program.
+    fn with_program(&self, program: Arc<Program>) -> Self {
+        Self {
+            id: self.id,
+            program,
+            command: Arc::clone(&self.command),
+            namespace_pid: self.namespace_pid,
+            context: self.context.clone(),
+            parent: self.parent.clone(),
+            image: self.image,
+            cgroup: self.cgroup,
+            legacy_cgroup: self.legacy_cgroup.clone(),
+            since_ns: self.since_ns,
+            depth: self.depth,
+        }
+    }
+
     /// One of the tests: with this binary and parent.
     #[cfg(test)]
     pub fn example(id: ProcessId, path: &str, parent: Option<Arc<Process>>) -> Self {
@@ -162,19 +179,8 @@ fn shortened(process: Arc<Process>) -> Arc<Process> {
         std::iter::successors(Some(&process), |p| p.parent.as_ref()).take(GENERATIONS).collect();
     let mut chain: Option<Arc<Process>> = None;
     for (depth, member) in (0..).zip(kept.into_iter().rev()) {
-        chain = Some(Arc::new(Process {
-            parent: chain,
-            depth,
-            id: member.id,
-            program: Arc::clone(&member.program),
-            command: Arc::clone(&member.command),
-            namespace_pid: member.namespace_pid,
-            context: member.context.clone(),
-            image: member.image,
-            cgroup: member.cgroup,
-            legacy_cgroup: member.legacy_cgroup.clone(),
-            since_ns: member.since_ns,
-        }));
+        let program = Arc::clone(&member.program);
+        chain = Some(Arc::new(Process { parent: chain, depth, ..member.with_program(program) }));
     }
     chain.unwrap_or(process)
 }
@@ -208,6 +214,8 @@ struct Entry {
     owned_sockets: bool,
     /// Number of the walk that saw it last.
     walk: u64,
+    /// Number of the walk after which its binary was looked at; none yet: `u64::MAX`.
+    looked_at: u64,
 }
 
 /// Programs before the present one that are remembered of a process.
@@ -299,7 +307,11 @@ impl ProcessTable {
             && (scan.unread > 0 || scan.cut)
         {
             let (unread, cut) = (scan.unread, scan.cut);
-            tracing::warn!(unread, cut, "not all control groups are known: the others are looked up one by one");
+            tracing::warn!(
+                unread,
+                cut,
+                "not all control groups are known: the others are looked up one by one"
+            );
         }
     }
 
@@ -469,7 +481,8 @@ impl ProcessTable {
                 entry.earlier = Vec::new();
             }
             entry.ended.as_ref().is_none_or(|ended| {
-                let still = if entry.owned_sockets { now_ns.saturating_sub(ended.at_ns) < keep } else { false };
+                let still =
+                    if entry.owned_sockets { now_ns.saturating_sub(ended.at_ns) < keep } else { false };
                 still || walk < ended.walk + 2
             })
         });
@@ -489,7 +502,8 @@ impl ProcessTable {
             }
             let parent = self.entries.get(&event.parent).map(|e| Arc::clone(&e.process));
             let home = self.looked_up(event.process).unwrap_or_else(|| self.home(event, parent.as_deref()));
-            let program = if event.kernel_thread { Arc::default() } else { self.program_in_proc(event.process) };
+            let program =
+                if event.kernel_thread { Arc::default() } else { self.program_in_proc(event.process) };
             self.insert(node(event, program, home, parent));
             return;
         };
@@ -550,6 +564,40 @@ impl ProcessTable {
             };
             entry.process = Arc::new(process);
         }
+    }
+
+    /// Who owns a socket, as told on a record of its own. Whether the binary has been unlinked since its exec,
+    /// the kernel may have seen; else it is looked up, once between two walks.
+    pub fn resolve_for_record(&mut self, owner: Owner, binary_deleted: bool) -> Option<Arc<Process>> {
+        let process = self.resolve(owner)?;
+        let walk = self.walk;
+        let Some(entry) = self.entries.get_mut(&owner.process) else { return Some(process) };
+        let program = &process.program;
+        let known = program.path.is_empty() || program.memfd || program.deleted;
+        if known || entry.process.image != owner.image {
+            return Some(process);
+        }
+        let mut look = || {
+            let due = entry.ended.is_none() && entry.looked_at != walk;
+            entry.looked_at = walk;
+            due && procfs::is_deleted(owner.process) == Some(true)
+        };
+        if !(binary_deleted || look()) {
+            return Some(process);
+        }
+        let program = Program {
+            path: Arc::clone(&program.path),
+            deleted: true,
+            memfd: false,
+            script: program.script.clone(),
+            arguments: program.arguments.clone(),
+        };
+        let program = self.share(program);
+        let process = Arc::new(process.with_program(program));
+        if let Some(entry) = self.entries.get_mut(&owner.process) {
+            entry.process = Arc::clone(&process);
+        }
+        Some(process)
     }
 
     /// Who owns a socket; asks `/proc` when no event has told. `None` when nobody knows.
@@ -617,8 +665,14 @@ impl ProcessTable {
 
     fn insert_shared(&mut self, process: Arc<Process>) {
         let id = process.id;
-        let entry =
-            Entry { process, earlier: Vec::new(), ended: None, owned_sockets: false, walk: self.walk };
+        let entry = Entry {
+            process,
+            earlier: Vec::new(),
+            ended: None,
+            owned_sockets: false,
+            walk: self.walk,
+            looked_at: self.walk,
+        };
         self.entries.insert(id, entry);
         // Room is made in bulk, so that a fork storm does not pay for it one by one.
         if self.entries.len() > self.limit + self.limit / 8 {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::path::PathBuf;
 
 use netsonde_probes::records::{BinaryPath, ProcessId, split_arguments};
 
@@ -77,7 +78,7 @@ pub fn binary(process: ProcessId) -> Option<BinaryPath> {
 }
 
 fn binary_of(handle: &procfs::process::Process) -> Option<BinaryPath> {
-    let path = handle.exe().ok()?;
+    let path = handle.exe().ok().or_else(|| binary_of_other_thread(handle))?;
     let path = path.to_string_lossy();
     let named = path.strip_suffix(DELETED);
     let memfd = named.is_some_and(|name| name.starts_with(MEMFD));
@@ -87,6 +88,22 @@ fn binary_of(handle: &procfs::process::Process) -> Option<BinaryPath> {
         memfd,
         truncated: false,
     })
+}
+
+/// The first thread of a process may end before the others; it is then shown without a binary.
+fn binary_of_other_thread(handle: &procfs::process::Process) -> Option<PathBuf> {
+    let zombie = handle.stat().ok()?.state == 'Z';
+    let mut threads = zombie.then(|| handle.tasks().ok()).flatten()?.flatten();
+    threads
+        .find_map(|thread| std::fs::read_link(format!("/proc/{}/task/{}/exe", thread.pid, thread.tid)).ok())
+}
+
+/// Whether the binary of a process is unlinked by now, which an exec cannot know; `None` when it cannot be
+/// told.
+#[must_use]
+pub fn is_deleted(process: ProcessId) -> Option<bool> {
+    let path = std::fs::read_link(format!("/proc/{}/exe", process.pid)).ok()?;
+    Some(path.as_os_str().as_encoded_bytes().ends_with(DELETED.as_bytes()))
 }
 
 /// Reads a file of a process, at most so many bytes, if it is still that process.

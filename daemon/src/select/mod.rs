@@ -65,7 +65,12 @@ impl Selection {
     /// process match as well. A user or process that is not known matches no rule that asks for one. A mask
     /// without rules is of a socket that the kernel has let in.
     #[must_use]
-    pub fn decide(&self, candidates: RuleMask, uid: Option<u32>, process: Option<ProcessFacts<'_>>) -> Decision {
+    pub fn decide(
+        &self,
+        candidates: RuleMask,
+        uid: Option<u32>,
+        process: Option<ProcessFacts<'_>>,
+    ) -> Decision {
         if !candidates.is_open() {
             return Decision { included: true, rule: None };
         }

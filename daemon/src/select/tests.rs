@@ -280,15 +280,8 @@ const PATHS: &[&str] = &["", "/a", "/a/b", "/c/b"];
 const GLOBS: &[&str] = &["/a", "/a/**", "/*/b", "**"];
 const ADDRESSES: &[&str] =
     &["10.0.0.1", "10.9.0.1", "::ffff:10.0.0.1", "192.0.2.1", "::1", "2001:db8::1", "fe80::1"];
-const NETWORKS: &[&str] = &[
-    "10.0.0.0/16",
-    "10.0.0.1/32",
-    "0.0.0.0/0",
-    "::/0",
-    "::1/128",
-    "2000::/3",
-    "::ffff:10.0.0.0/104",
-];
+const NETWORKS: &[&str] =
+    &["10.0.0.0/16", "10.0.0.1/32", "0.0.0.0/0", "::/0", "::1/128", "2000::/3", "::ffff:10.0.0.0/104"];
 
 /// None or some of these.
 fn some<T: Clone + std::fmt::Debug + 'static>(of: &'static [T]) -> impl Strategy<Value = Vec<T>> {

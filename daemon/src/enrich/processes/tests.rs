@@ -244,7 +244,11 @@ fn on_a_hybrid_host_either_hierarchy_may_name_unit_and_container() {
     let mut table = table(100, 0);
     table.legacy_hierarchy = Some(4);
     let container = "a".repeat(64);
-    table.apply_cgroup(&CgroupEvent { id: 7, path: "/system.slice/containerd.service".into(), removed: false });
+    table.apply_cgroup(&CgroupEvent {
+        id: 7,
+        path: "/system.slice/containerd.service".into(),
+        removed: false,
+    });
     table.apply(&ProcessEvent { cgroup: 7, ..event(exec("/usr/bin/app"), 5, 1, "app") });
     let kind = ProcessEventKind::Moved { hierarchy: 4, path: format!("/docker/{container}") };
     table.apply(&ProcessEvent { cgroup: 7, ..event(kind, 5, 1, "app") });

@@ -7,7 +7,7 @@
  */
 #include "core.h"
 
-#define PATH_DEPTH 48
+#define PATH_DEPTH 128
 
 /* An exec's record is too large for the stack, and so is a cgroup's. */
 struct {

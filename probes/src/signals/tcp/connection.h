@@ -57,6 +57,8 @@ static __always_inline void event_endpoints(struct socket_event *e, const struct
 	e->owner = st->owner;
 	e->role = st->role;
 	e->rules = st->rules;
+	if (st->flags & SOCKET_BINARY_DELETED)
+		e->flags |= EVENT_BINARY_DELETED;
 	e->network_namespace = st->network_namespace;
 	e->socket_cookie = bpf_get_socket_cookie((void *)sk);
 	local_address(skc, e->local_address);
@@ -123,7 +125,8 @@ static __always_inline void tell_close(const struct sock *sk, struct tcp_sock *t
 	if (!e)
 		return;
 	event_endpoints(e, sk, st);
-	e->partial = !!(st->flags & SOCKET_OLDER);
+	if (st->flags & SOCKET_OLDER)
+		e->flags |= EVENT_PARTIAL;
 	e->duration_ns = st->established_ns ? now - st->established_ns : 0;
 	e->transmit_bytes = st->last.transmit_bytes;
 	e->receive_bytes = st->last.receive_bytes;

@@ -23,6 +23,8 @@ static __always_inline void owner_of_caller(const struct sock *sk, struct socket
 	else
 		owner_of_task(caller, &st->owner);
 	st->flags = SOCKET_OWNED;
+	if (binary_is_deleted(caller))
+		st->flags |= SOCKET_BINARY_DELETED;
 	mark_owner(st);
 }
 
@@ -53,6 +55,9 @@ static __always_inline void on_listen(const struct sock *sk)
 	st->network_namespace = socket_namespace(sk);
 	st->local_port = sk->__sk_common.skc_num;
 	owner_of_caller(sk, st);
+	/* Others will accept, and it may even become another program before anybody does. */
+	if (is_service_manager(bpf_get_current_task_btf()))
+		st->flags |= SOCKET_SHARED;
 	judge(sk, st);
 	tell_listen(sk, st, EVENT_LISTEN_OPEN);
 }
@@ -100,7 +105,8 @@ static __always_inline bool may_take_over(const struct socket_state *st, struct 
 		return true;
 	if (st->several_generation && st->several_generation == settings.holder_generation)
 		return false;
-	if (owner_is_gone(&st->owner))
+	/* A process that is older than the connection cannot have inherited it. */
+	if (owner_is_gone(&st->owner) || claimant->start_ns < st->opened_ns)
 		return true;
 	return BPF_CORE_READ(caller, real_parent, tgid) != (int)st->owner.tgid ||
 	       claimant->image == st->owner.image;
@@ -133,6 +139,9 @@ static __always_inline void claim_for_caller(const struct sock *sk, struct socke
 	    (st->role == ROLE_CLIENT || (st->flags & SOCKET_COUNTED)))
 		return;
 	owner_of_task(caller, &claimant);
+	st->flags &= ~SOCKET_BINARY_DELETED;
+	if (binary_is_deleted(caller))
+		st->flags |= SOCKET_BINARY_DELETED;
 	if (same_process(&claimant, &st->owner)) {
 		/* Its user may be another by now than when it began to listen. */
 		st->owner = claimant;
@@ -247,8 +256,10 @@ static __always_inline void on_close(const struct sock *sk, int oldstate, bool t
 		return;
 	}
 	if (st->role == ROLE_LISTENER) {
-		if (oldstate == TCP_LISTEN)
+		if (oldstate == TCP_LISTEN) {
+			follow_image(sk, st);
 			tell_listen(sk, st, EVENT_LISTEN_CLOSE);
+		}
 		/* A child that came no further than SYN_RECV holds a copy. */
 		if (oldstate == TCP_LISTEN || oldstate == TCP_SYN_RECV)
 			return;

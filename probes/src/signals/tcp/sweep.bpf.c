@@ -38,7 +38,7 @@ static __always_inline void settle_owner(const struct sock *sk, struct socket_st
 	} else {
 		return;
 	}
-	if (st->several_generation == generation)
+	if (st->several_generation == generation || (st->flags & SOCKET_MANAGER_CANDIDATE))
 		st->flags |= SOCKET_SHARED;
 	else
 		st->flags &= ~SOCKET_SHARED;
