@@ -13,7 +13,7 @@ use std::time::Duration;
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::expect::{self, Role, Subject};
 use netsonde_tests::host::{self, Host};
-use netsonde_tests::namespace::Namespace;
+use netsonde_tests::namespace::{Namespace, Pair};
 use netsonde_tests::nginx::{self, Nginx};
 use netsonde_tests::oracle;
 use netsonde_tests::program::{self, Programs, Running, Server, python};
@@ -349,6 +349,48 @@ fn a_connection_kept_over_exec_is_the_next_programs() {
 }
 
 #[test]
+fn a_connection_kept_over_exec_between_two_sweeps_is_closed_by_the_next_program() {
+    let _host = Host::acquire().unwrap();
+    let programs = Programs::new().unwrap();
+    let [server, first, then] =
+        ["kept-server", "soon-first", "soon-then"].map(|name| programs.copy(name).unwrap());
+    let daemon = Daemon::start("").unwrap();
+    let listening = Server::start(&server, None, "127.0.0.1:0", "").unwrap();
+    let to = listening.address;
+    let gate = programs.path("gate").unwrap();
+    std::fs::write(&gate, "").unwrap();
+    let arguments = format!("become --to {to} --program {} --keep --gate {}", then.display(), gate.display());
+    // Each takes a few milliseconds, so that no sweep sees most of them.
+    let runs: Vec<_> = (0..10)
+        .map(|_| {
+            let mut running = Running::start(&first, None, &arguments).unwrap();
+            let before: Report = running.read().unwrap();
+            running.step().unwrap();
+            (before, running.finish().unwrap())
+        })
+        .collect();
+    let served = listening.stop().unwrap();
+    oracle::wait_until_closed(None, to.port()).unwrap();
+    let telemetry = daemon.stop().unwrap();
+    for (before, after) in &runs {
+        expect::assert_records(
+            &telemetry,
+            &["netsonde.tcp.connect"],
+            Role::Client,
+            &before.connections,
+            before,
+        );
+        expect::assert_records(&telemetry, &[CLOSE], Role::Client, &after.connections, after);
+    }
+    // Nobody has read the counters at the exec: which part is whose cannot be told, but none is lost.
+    let mut moved = Moved::default();
+    for path in [&first, &then] {
+        moved.add(Subject::new(path, Role::Client).moved(&telemetry));
+    }
+    assert_eq!(moved, served.moved().peer());
+}
+
+#[test]
 fn both_holders_of_a_socket_are_listed() {
     let _host = Host::acquire().unwrap();
     let programs = Programs::new().unwrap();
@@ -515,6 +557,55 @@ fn multipath_tcp_belongs_to_its_programs() {
     let opened = telemetry.events("netsonde.listen.open", &[("server.port", i64::from(to.port()).into())]);
     assert_eq!(opened.len(), 1);
     expect::check_owner(opened[0], &served.process, &served.ancestors).unwrap();
+}
+
+#[test]
+fn a_path_that_the_kernel_adds_belongs_to_the_programs_of_the_connection() {
+    let _host = Host::acquire().unwrap();
+    let pair = Pair::new().unwrap();
+    // The server's kernel offers its second address, and a worker of the client's kernel connects to that
+    // (mptcp_pm_nl_add_addr_received() in net/mptcp/pm_kernel.c).
+    pair.server.ip("address add 10.77.0.3/24 dev cable").unwrap();
+    pair.server.run("ip mptcp endpoint add 10.77.0.3 dev cable signal").unwrap();
+    for end in [&pair.client, &pair.server] {
+        end.run("ip mptcp limits set subflows 2 add_addr_accepted 2").unwrap();
+    }
+    let run = |place: &Namespace, name: &str, words: &str| {
+        let wrapped = python(name, words);
+        let mut command = place.command(Path::new(wrapped.get_program()));
+        command.args(wrapped.get_args());
+        Running::start_command(&mut command).unwrap()
+    };
+    let daemon = Daemon::start(BY_PROCESS).unwrap();
+    let listening = Server::listening(run(&pair.server, "server.py", "0.0.0.0:0 262")).unwrap();
+    let to = listening.at("10.77.0.2").unwrap();
+    let client = run(&pair.client, "client.py", &format!("{to} --protocol 262 --pause 2"));
+    let joined = netsonde_tests::command::until(Duration::from_secs(2), || {
+        Ok(oracle::sockets(Some(&pair.client), to.port())?.len() > 1)
+    });
+    let report = client.finish().unwrap();
+    let served = listening.stop().unwrap();
+    for end in [&pair.client, &pair.server] {
+        oracle::wait_until_closed(Some(end), to.port()).unwrap();
+    }
+    let telemetry = daemon.stop().unwrap();
+    assert!(joined.unwrap(), "the kernel has added no path: nothing is compared");
+    for (report, role, opened) in
+        [(&report, Role::Client, "netsonde.tcp.connect"), (&served, Role::Server, "netsonde.tcp.accept")]
+    {
+        for name in [opened, CLOSE] {
+            let of_role =
+                [("server.port", i64::from(to.port()).into()), ("netsonde.socket.role", role.name().into())];
+            let events = telemetry.events(name, &of_role);
+            assert_eq!(events.len(), 2, "{name} at the {role:?}");
+            for event in events {
+                expect::check_owner(event, &report.process, &report.ancestors).unwrap();
+            }
+        }
+        // What the kernel sends again on the other path is no error, so the bytes may be more.
+        let found = subject(&report.process, role, to.port()).moved(&telemetry);
+        assert!(found.sent >= report.moved().sent && found.received >= report.moved().received, "{found:?}");
+    }
 }
 
 #[test]
