@@ -113,21 +113,29 @@ static __always_inline bool same_process(const struct owner *a, const struct own
 }
 
 /*
- * Made by the kernel for itself (an NFS client's, say), and no program's. Those under MPTCP are all
- * made in the same way: there it is the socket that rides on them which tells.
+ * The socket that a program has, where this is one of the TCP sockets below it (RFC 8684). Not for
+ * use as a socket: bpf_skc_to_mptcp_sock() would give one, and takes none from a tracepoint.
  */
-static __always_inline bool is_kernels(const struct sock *sk, const struct tcp_sock *tp)
+static __always_inline struct sock *multipath_socket(const struct sock *sk,
+						     const struct tcp_sock *tp)
 {
 	struct mptcp_subflow_context *subflow;
-	struct sock *above;
 
+	if (!bpf_core_field_exists(tp->is_mptcp) || !tp || !tp->is_mptcp)
+		return NULL;
+	subflow = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_ulp_data);
+	return BPF_CORE_READ(subflow, conn);
+}
+
+/*
+ * Made by the kernel for itself (an NFS client's, say), and no program's. Those under MPTCP are all
+ * made in the same way: there it is the socket above them which tells.
+ */
+static __always_inline bool is_kernels(const struct sock *sk, const struct sock *above)
+{
 	if (!BPF_CORE_READ_BITFIELD(sk, sk_kern_sock))
 		return false;
-	if (!bpf_core_field_exists(tp->is_mptcp) || !tp || !tp->is_mptcp)
-		return true;
-	subflow = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_ulp_data);
-	above = BPF_CORE_READ(subflow, conn);
-	return above && BPF_CORE_READ_BITFIELD_PROBED(above, sk_kern_sock);
+	return !above || BPF_CORE_READ_BITFIELD_PROBED(above, sk_kern_sock);
 }
 
 /* Whether the owner has moved on to another program, which is then returned. */

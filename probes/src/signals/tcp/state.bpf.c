@@ -12,20 +12,43 @@
 #include "connection.h"
 #include "reading.h"
 
+/* Who connected with several paths: the kernel may add some later, by a thread of its own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64); /* address of the socket above them */
+	__type(value, struct owner);
+} multipath_owners SEC(".maps");
+
+static __always_inline void owner_of_first_path(__u64 above, struct socket_state *st)
+{
+	struct owner *known = above ? bpf_map_lookup_elem(&multipath_owners, &above) : NULL;
+
+	if (known)
+		st->owner = *known;
+	else
+		owner_is_kernel(&st->owner);
+}
+
 /* The caller is who it is for, but where a kernel thread or the kernel's own socket says otherwise.
  */
 static __always_inline void owner_of_caller(const struct sock *sk, struct socket_state *st)
 {
 	struct task_struct *caller = bpf_get_current_task_btf();
+	struct sock *above = multipath_socket(sk, bpf_skc_to_tcp_sock((void *)sk));
+	__u64 address = (__u64)above;
 
-	if ((caller->flags & PF_KTHREAD) || is_kernels(sk, bpf_skc_to_tcp_sock((void *)sk)))
-		owner_is_kernel(&st->owner);
-	else
-		owner_of_task(caller, &st->owner);
 	st->flags = SOCKET_OWNED;
+	if ((caller->flags & PF_KTHREAD) || is_kernels(sk, above)) {
+		owner_of_first_path(address, st);
+		return;
+	}
+	owner_of_task(caller, &st->owner);
 	if (binary_is_deleted(caller))
 		st->flags |= SOCKET_BINARY_DELETED;
 	mark_owner(st);
+	if (above)
+		bpf_map_update_elem(&multipath_owners, &address, &st->owner, BPF_ANY);
 }
 
 static __always_inline void on_connect(const struct sock *sk)
@@ -135,7 +158,7 @@ static __always_inline void claim_for_caller(const struct sock *sk, struct socke
 	st->flags |= SOCKET_OWNED | SOCKET_CLAIMED;
 	if ((caller->flags & PF_KTHREAD) || st->owner.tgid == KERNEL_TGID)
 		return;
-	if (caller->tgid == (int)st->owner.tgid &&
+	if (caller->tgid == (int)st->owner.tgid && caller->self_exec_id == st->owner.image &&
 	    (st->role == ROLE_CLIENT || (st->flags & SOCKET_COUNTED)))
 		return;
 	owner_of_task(caller, &claimant);
@@ -143,8 +166,8 @@ static __always_inline void claim_for_caller(const struct sock *sk, struct socke
 	if (binary_is_deleted(caller))
 		st->flags |= SOCKET_BINARY_DELETED;
 	if (same_process(&claimant, &st->owner)) {
-		/* Its user may be another by now than when it began to listen. */
-		st->owner = claimant;
+		/* Its program, or its user, may be another by now than when it began to listen. */
+		change_owner(sk, st, &claimant);
 		return;
 	}
 	if (!may_take_over(st, caller, &claimant))

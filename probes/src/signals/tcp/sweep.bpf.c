@@ -48,7 +48,7 @@ static __always_inline void settle_owner(const struct sock *sk, struct socket_st
 static __always_inline void settle_kernels(const struct sock *sk, const struct tcp_sock *tp,
 					   struct socket_state *st)
 {
-	if (st->owner.tgid || !is_kernels(sk, tp))
+	if (st->owner.tgid || !is_kernels(sk, multipath_socket(sk, tp)))
 		return;
 	owner_is_kernel(&st->owner);
 	st->flags |= SOCKET_OWNED;
