@@ -210,8 +210,8 @@ static __always_inline void flow_key_of(struct flow_key *key, const struct sock_
 }
 
 /*
- * Gives a socket to another process, or to the next program of the same. A connection that counts as
- * active with the one counts with the other from now on.
+ * Gives a socket to another process, or to the next program of the same. A connection that counts
+ * as active with the one counts with the other from now on.
  */
 static __always_inline void change_owner(const struct sock *sk, struct socket_state *st,
 					 const struct owner *to)

@@ -160,8 +160,8 @@ static __always_inline bool owner_is_gone(const struct owner *owner)
 }
 
 /*
- * An exec cannot tell that the binary will be unlinked. Only for the caller's own task: direct loads,
- * because a connection pays for them.
+ * An exec cannot tell that the binary will be unlinked. Only for the caller's own task: direct
+ * loads, because a connection pays for them.
  */
 static __always_inline bool binary_is_deleted(struct task_struct *caller)
 {

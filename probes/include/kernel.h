@@ -28,7 +28,7 @@ typedef _Bool bool;
 #define SOCK_STREAM   1
 #define PF_KTHREAD    0x00200000 /* include/linux/sched.h */
 #define PF_EXITING    0x00000004
-#define SHUTDOWN_MASK 3		 /* include/net/sock.h */
+#define SHUTDOWN_MASK 3 /* include/net/sock.h */
 
 /* include/net/tcp_states.h */
 enum {

@@ -164,10 +164,10 @@ enum process_event_kind {
 	PROCESS_FORK = 0,
 	PROCESS_EXEC = 1,
 	PROCESS_EXIT = 2,
-	PROCESS_SEEN = 3,   /* found by a walk of all processes */
-	PROCESS_MOVED = 4,  /* into another control group of a v1 hierarchy, or of the unified one */
-	PROCESS_OWNED = 5,  /* it got a socket while it was exiting */
-	CGROUP_MADE = 6,    /* these two are of a control group and no process */
+	PROCESS_SEEN = 3,  /* found by a walk of all processes */
+	PROCESS_MOVED = 4, /* into another control group of a v1 hierarchy, or of the unified one */
+	PROCESS_OWNED = 5, /* it got a socket while it was exiting */
+	CGROUP_MADE = 6,   /* these two are of a control group and no process */
 	CGROUP_REMOVED = 7,
 };
 
@@ -176,11 +176,11 @@ enum process_flag {
 	PROCESS_OWNED_SOCKETS = 2, /* exit: records that name it may still be on their way */
 };
 
-#define PATH_BYTES	4096 /* PATH_MAX */
-#define PATH_NAME	256 /* NAME_MAX and its NUL */
-#define ARGUMENT_BYTES	2048
-#define SCRIPT_BYTES	512
-#define CGROUP_BYTES	512
+#define PATH_BYTES     4096 /* PATH_MAX */
+#define PATH_NAME      256  /* NAME_MAX and its NUL */
+#define ARGUMENT_BYTES 2048
+#define SCRIPT_BYTES   512
+#define CGROUP_BYTES   512
 
 enum path_flag {
 	PATH_TRUNCATED = 1, /* deeper or longer than the record holds: the beginning is missing */
@@ -199,7 +199,7 @@ struct process_record {
 	__u32 parent_tgid;
 	__u32 uid;
 	__u32 network_namespace;
-	__u32 image; /* as in struct owner */
+	__u32 image;	     /* as in struct owner */
 	__u32 namespace_pid; /* its number in its own pid namespace; 0 when that is the host's */
 	__u8 kind;
 	__u8 flags; /* enum process_flag */
@@ -224,17 +224,19 @@ struct exec_record {
 
 /* A control group that was made or removed, or that a process was moved into. */
 struct cgroup_record {
-	struct process_record process; /* of which only kind, time_ns and cgroup have a meaning for a cgroup */
-	__u32 hierarchy;	       /* 0: the unified one (include/linux/cgroup-defs.h) */
-	__u16 path_length;	       /* without NUL */
+	struct process_record
+		process;   /* of which only kind, time_ns and cgroup have a meaning for a cgroup */
+	__u32 hierarchy;   /* 0: the unified one (include/linux/cgroup-defs.h) */
+	__u16 path_length; /* without NUL */
 	__u16 reserved;
 	char path[CGROUP_BYTES];
 };
 
 /* ---- selection ------------------------------------------------------------------------------- */
 
-#define RULES	      31
-#define RULES_DECIDED (1U << 31) /* in a mask of rules: the kernel has decided, nobody need ask again */
+#define RULES 31
+#define RULES_DECIDED                                                                              \
+	(1U << 31) /* in a mask of rules: the kernel has decided, nobody need ask again */
 #define RULE_NETWORKS 16
 #define RULE_PORTS    16
 #define RULE_USERS    16
@@ -301,8 +303,8 @@ struct settings {
 	__u32 holder_generation; /* counts the walks over open files */
 	__u32 wakeup_bytes;	 /* ring fill from which its reader is woken */
 	__u32 rule_count;
-	__u32 rule_base;	 /* 0 or RULES: those in force are not the ones that are written */
-	__u32 rule_generation;	 /* counts their changes; 0: there never were any */
+	__u32 rule_base;       /* 0 or RULES: those in force are not the ones that are written */
+	__u32 rule_generation; /* counts their changes; 0: there never were any */
 	__u32 exclude_by_default;
 	__u32 keep_arguments;
 	__u32 legacy_hierarchy; /* the cgroup v1 hierarchy that counts on this host; 0: none */

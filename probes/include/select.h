@@ -94,8 +94,8 @@ __noinline __u64 judge_by_rule(__u32 slot, __u64 remote_high, __u64 remote_low, 
 		return 0;
 	if (rule->port_count && !port_matches(rule, about & 0xffff))
 		return 0;
-	if (rule->network_count && (!(about & SELECT_HAS_REMOTE) ||
-				    !network_matches(rule, remote_high, remote_low)))
+	if (rule->network_count &&
+	    (!(about & SELECT_HAS_REMOTE) || !network_matches(rule, remote_high, remote_low)))
 		return 0;
 	if (rule->user_count && !(about & SELECT_HAS_USER))
 		return RULE_CANDIDATE | bit;

@@ -44,14 +44,6 @@ pub struct KernelSelection {
     pub exclude_by_default: bool,
 }
 
-impl KernelSelection {
-    /// Everything is observed.
-    #[must_use]
-    pub fn is_trivial(&self) -> bool {
-        self.rules.is_empty() && !self.exclude_by_default
-    }
-}
-
 fn mask(prefix: u8) -> [u64; 2] {
     let bits = match prefix {
         0 => 0,
@@ -71,10 +63,14 @@ fn words(bits: u128) -> [u64; 2] {
     [word(0), word(8)]
 }
 
+fn bit(asked_for: bool, transport: raw::rule_transport) -> u8 {
+    if asked_for { transport.0 as u8 } else { 0 }
+}
+
 fn layout(rule: &KernelRule) -> raw::select_rule {
     let mut to = raw::select_rule {
-        transports: u8::from(rule.tcp) * raw::rule_transport::RULE_TCP.0 as u8
-            | u8::from(rule.udp) * raw::rule_transport::RULE_UDP.0 as u8,
+        transports: bit(rule.tcp, raw::rule_transport::RULE_TCP)
+            | bit(rule.udp, raw::rule_transport::RULE_UDP),
         exclude: rule.exclude.into(),
         needs_process: rule.needs_process.into(),
         network_count: rule.networks.len().min(MAX_VALUES) as u8,

@@ -81,12 +81,6 @@ impl Selection {
         Decision { included: action == Action::Include, rule }
     }
 
-    /// Whether every socket is observed, with nothing to decide.
-    #[must_use]
-    pub fn is_trivial(&self) -> bool {
-        self.rules.is_empty() && self.default == Action::Include
-    }
-
     /// Names of the rules, in their order.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.rules.iter().map(|rule| rule.name.as_str())

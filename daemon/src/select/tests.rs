@@ -153,14 +153,6 @@ fn the_first_rule_that_matches_decides() {
 }
 
 #[test]
-fn only_without_rules_and_with_everything_included_is_nothing_to_decide() {
-    let config = |default, rules| Selection::new(&SelectConfig { default, rules });
-    assert!(config(Action::Include, vec![]).is_trivial());
-    assert!(!config(Action::Exclude, vec![]).is_trivial());
-    assert!(!config(Action::Include, vec![exclude()]).is_trivial());
-}
-
-#[test]
 fn globs_stay_within_a_part_of_a_path_unless_doubled() {
     let with = |pattern, path| {
         let rule = RuleConfig { binaries: globs(&["/nowhere", pattern]), ..exclude() };

@@ -1,3 +1,6 @@
+use netsonde_probes::records::BinaryPath;
+
+use super::process::LONGEST_CHAIN;
 use super::*;
 
 /// Beyond every pid that there is, so that `/proc` knows none of them.

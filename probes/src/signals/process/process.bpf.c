@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Processes: each fork, exec and exit, with the absolute path of the binary as the kernel holds it
- * at the exec, so that a process which is gone when user space looks still has its name; the control
- * groups that they are in, by number and path; and a walk over all of them, which also tells in
- * which network namespaces there are processes.
+ * at the exec, so that a process which is gone when user space looks still has its name; the
+ * control groups that they are in, by number and path; and a walk over all of them, which also
+ * tells in which network namespaces there are processes.
  */
 #include "core.h"
 
@@ -143,7 +143,8 @@ static __always_inline __u32 read_script(struct exec_record *r, struct task_stru
 	__u32 end;
 	long n;
 
-	/* load_script() and load_misc_binary() put another interpreter in (bprm_change_interp()). */
+	/* load_script() and load_misc_binary() put another interpreter in (bprm_change_interp()).
+	 */
 	if (name == BPF_CORE_READ(binprm, interp) || offset > DATA_BYTES - SCRIPT_BYTES)
 		return offset;
 	n = bpf_probe_read_kernel_str(&r->data[offset], SCRIPT_BYTES, name);

@@ -135,7 +135,8 @@ static __always_inline bool may_take_over(const struct socket_state *st, struct 
 	       claimant->image == st->owner.image;
 }
 
-/* An exit is told of before the sockets of the process are closed: this one still owns something. */
+/* An exit is told of before the sockets of the process are closed: this one still owns something.
+ */
 static __always_inline void tell_late_owner(const struct owner *owner)
 {
 	struct process_record r = {};
