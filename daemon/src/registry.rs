@@ -58,7 +58,13 @@ pub fn event_attributes() -> &'static [&'static Attribute] {
 #[cfg(test)]
 pub fn losses() -> impl Iterator<Item = (&'static str, &'static str)> {
     let kernel = loss::REASONS.iter().map(|(_, reason, meaning)| (*reason, *meaning));
-    kernel.chain([(loss::UNDECODABLE, "a record that these probes cannot have written")])
+    kernel.chain([
+        (loss::UNDECODABLE, "a record that these probes cannot have written"),
+        (
+            loss::HOLDERS,
+            "more holders of shared sockets than are remembered: lists of holders are incomplete",
+        ),
+    ])
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What every signal shares: owner storage, the flow tables and their flip, the rings with their
- * loss counters, and the small arithmetic around them. Signals own their hooks; nothing here is a
- * program.
+ * What every signal shares: the state of sockets, the flow tables and their flip, the rings, and
+ * the small arithmetic around them. Signals own their hooks; nothing here is a program.
  */
 #ifndef NETSONDE_CORE_H
 #define NETSONDE_CORE_H
@@ -30,8 +29,7 @@
 #define SOCKET_OWNER_ASKED_TWICE (1 << 11)
 #define SOCKET_CLAIMED		 (1 << 12) /* by a close() or shutdown() */
 #define SOCKET_EXCLUDED		 (1 << 13) /* by a selection rule: nothing of it is recorded */
-#define SOCKET_MANAGER_CANDIDATE (1 << 14) /* the candidate is a service manager */
-#define SOCKET_BINARY_DELETED	 (1 << 15) /* the owner's, when it got the socket */
+#define SOCKET_BINARY_DELETED	 (1 << 14) /* the owner's, when it got the socket */
 
 /* The counters of a tcp_sock, turned into what is published. */
 struct reading {
@@ -46,7 +44,9 @@ struct reading {
  * Lives and dies with the socket; an accepted child starts with a copy of its listener's. Written
  * only under the socket lock (state changes, and the sweep since kernel 5.15, commit 04c7820b776f)
  * or, on older kernels, by a sweep that holds the hash bucket's lock: tcp_set_state() unhashes a
- * socket before it announces TCP_CLOSE, so that a sweep and a close never meet.
+ * socket before it announces TCP_CLOSE, so that a sweep and a close never meet. The walk over open
+ * files has no lock: it writes the fields about candidates and generations, which are read by
+ * sweeps alone, and the others only of a socket that nobody knew.
  */
 struct socket_state {
 	struct owner owner;
@@ -66,7 +66,8 @@ struct socket_state {
 	__u16 local_port;
 	__u16 syn_retransmits; /* not yet added */
 	__u8 role;
-	__u8 failure; /* enum failure_kind + 1 */
+	__u8 failure;		   /* enum failure_kind + 1 */
+	__u8 candidate_is_manager; /* it is a service manager */
 };
 
 struct {
@@ -227,6 +228,8 @@ static __always_inline void change_owner(const struct sock *sk, struct socket_st
 			__sync_fetch_and_add(&flow->active, -1);
 	}
 	st->owner = *to;
+	/* Whoever gives it to its caller looks again. */
+	st->flags &= ~SOCKET_BINARY_DELETED;
 	if (counted) {
 		flow_key_of(&key, &sk->__sk_common, st);
 		flow = flow_entry(&key);
@@ -235,12 +238,17 @@ static __always_inline void change_owner(const struct sock *sk, struct socket_st
 	}
 }
 
-/* An exec takes the process's open sockets along to the new program. */
+static __always_inline bool is_dead(const struct sock *sk)
+{
+	return sk->__sk_common.skc_flags & (1UL << SOCK_DEAD_BIT);
+}
+
+/* An exec takes the process's open sockets along to the new program; not those closed before. */
 static __always_inline void follow_image(const struct sock *sk, struct socket_state *st)
 {
 	struct owner next = st->owner;
 
-	if (newer_image(&st->owner, &next.image))
+	if (!is_dead(sk) && newer_image(&st->owner, &next.image))
 		change_owner(sk, st, &next);
 }
 

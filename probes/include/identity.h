@@ -172,6 +172,36 @@ static __always_inline bool binary_is_deleted(struct task_struct *caller)
 	return dentry && !dentry->d_hash.pprev && dentry->d_parent != dentry;
 }
 
+/* asm/unistd.h */
+#if defined(__TARGET_ARCH_x86)
+#define NR_EXECVE   59
+#define NR_EXECVEAT 322
+#else
+#define NR_EXECVE   221
+#define NR_EXECVEAT 281
+#endif
+
+/*
+ * What an exec closes (FD_CLOEXEC) is closed behind it, on the way back to user mode, where fput()
+ * has put it off to: the task is the new program by then, which never had the socket. No start of a
+ * program changes the number of the system call that is under way (start_thread()).
+ */
+static __always_inline bool is_inside_exec(struct task_struct *caller)
+{
+	struct pt_regs *registers;
+	long number;
+
+	/* Since 5.15 (commit dd6e10fbd9fb). */
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return false;
+	registers = (void *)bpf_task_pt_regs(caller);
+	if (bpf_core_field_exists(registers->orig_ax))
+		number = BPF_CORE_READ(registers, orig_ax);
+	else
+		number = BPF_CORE_READ(registers, syscallno);
+	return number == NR_EXECVE || number == NR_EXECVEAT;
+}
+
 /*
  * Listens for others, who take over what it listens on: systemd, for the system or for a user, and
  * systemd-socket-activate, of whose name the kernel keeps 15 bytes.

@@ -272,6 +272,12 @@ struct task_struct {
 	char comm[16];
 };
 
+/* Of x86-64 and of arm64. */
+struct pt_regs {
+	unsigned long orig_ax;
+	int syscallno;
+};
+
 struct linux_binprm {
 	const char *filename;
 	const char *interp;

@@ -179,7 +179,7 @@ enum process_flag {
 #define PATH_BYTES     4096 /* PATH_MAX */
 #define PATH_NAME      256  /* NAME_MAX and its NUL */
 #define ARGUMENT_BYTES 2048
-#define SCRIPT_BYTES   512
+#define SCRIPT_BYTES   4096
 #define CGROUP_BYTES   512
 
 enum path_flag {
@@ -234,9 +234,11 @@ struct cgroup_record {
 
 /* ---- selection ------------------------------------------------------------------------------- */
 
-#define RULES 31
-#define RULES_DECIDED                                                                              \
-	(1U << 31) /* in a mask of rules: the kernel has decided, nobody need ask again */
+#define RULES 30
+/* In a mask of rules: the kernel has decided, nobody need ask again. */
+#define RULES_DECIDED (1U << 31)
+/* The mask is of the second half of the table: rules change while masks are on their way. */
+#define RULES_ODD     (1U << 30)
 #define RULE_NETWORKS 16
 #define RULE_PORTS    16
 #define RULE_USERS    16

@@ -131,7 +131,7 @@ __noinline __u64 select_socket(__u64 remote_high, __u64 remote_low, __u32 about,
 			break;
 	}
 	if (mask)
-		return mask;
+		return base ? mask | RULES_ODD : mask;
 	return settings.exclude_by_default ? SELECT_EXCLUDED : RULES_DECIDED;
 }
 

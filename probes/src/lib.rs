@@ -38,7 +38,7 @@ use crate::loss::Losses;
 use crate::namespaces::Home;
 use crate::records::{bytes_of, raw};
 use crate::rings::Rings;
-use crate::select::{KernelSelection, Rules};
+use crate::select::{KernelSelection, RuleMatches, Rules};
 use crate::signals::Signal;
 use crate::sweep::HolderWalks;
 use crate::verdict::SignalState;
@@ -205,6 +205,7 @@ impl Probes {
     pub fn losses(&self) -> Result<Vec<(&'static str, u64)>> {
         let mut losses = self.losses.read()?;
         losses.push((loss::UNDECODABLE, self.rings.undecodable()));
+        losses.push((loss::HOLDERS, self.holders.dropped));
         Ok(losses)
     }
 
@@ -213,7 +214,7 @@ impl Probes {
     /// # Errors
     ///
     /// When the kernel's counters cannot be read.
-    pub fn rule_matches(&self) -> Result<Vec<u64>> {
+    pub fn rule_matches(&self) -> Result<RuleMatches> {
         self.rules.matches()
     }
 

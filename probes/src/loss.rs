@@ -8,6 +8,9 @@ use crate::records::raw::loss;
 /// A record came out of the kernel that these probes cannot have written.
 pub const UNDECODABLE: &str = "undecodable_record";
 
+/// A walk over open files found more holders of shared sockets than are remembered.
+pub const HOLDERS: &str = "holders_dropped";
+
 /// Every reason that the kernel counts, as exported in `netsonde.loss.reason`, with its meaning.
 pub const REASONS: &[(loss, &str, &str)] = &[
     (

@@ -428,6 +428,9 @@ pub(crate) fn holder(bytes: &[u8]) -> Option<(u64, Owner)> {
 /// In a mask of rules: there is nothing left to decide (`RULES_DECIDED` in `include/records.h`).
 const DECIDED: u32 = 1 << 31;
 
+/// In a mask of rules: which of the two halves of the kernel's table they are in (`RULES_ODD`).
+const ODD: u32 = 1 << 30;
+
 /// The selection rules that may apply to a socket, as far as the kernel can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct RuleMask(pub(crate) u32);
@@ -442,7 +445,14 @@ impl RuleMask {
     /// Whether any rule is left to be judged: else the kernel has let the socket in.
     #[must_use]
     pub fn is_open(self) -> bool {
-        self.0 != 0 && self.0 & DECIDED == 0
+        self.0 & !ODD != 0 && self.0 & DECIDED == 0
+    }
+
+    /// Whether it is of the rules in force at an odd change of them, or at an even one: those in force and those
+    /// before differ in it.
+    #[must_use]
+    pub fn is_odd(self) -> bool {
+        self.0 & ODD != 0
     }
 
     /// Their numbers, ascending.
@@ -457,10 +467,11 @@ mod tests {
 
     #[test]
     fn a_mask_of_rules_is_read_back() {
-        let mask = RuleMask::of([0, 3, 30]);
-        assert_eq!(mask.rules().collect::<Vec<_>>(), [0, 3, 30]);
+        let mask = RuleMask::of([0, 3, 29]);
+        assert_eq!(mask.rules().collect::<Vec<_>>(), [0, 3, 29]);
         assert!(mask.is_open());
         assert!(!RuleMask(DECIDED).is_open() && !RuleMask::default().is_open());
-        assert_eq!(RuleMask(DECIDED).rules().count(), 0, "the kernel's word is no rule");
+        assert_eq!(RuleMask(DECIDED | ODD).rules().count(), 0, "the kernel's words are no rules");
+        assert!(RuleMask(ODD).is_odd() && !mask.is_odd() && !RuleMask(ODD).is_open());
     }
 }

@@ -2,10 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::error::{ProbeError, Result};
 use crate::records::{
@@ -87,15 +90,23 @@ impl Rings {
     }
 
     pub(crate) fn poll(&mut self, timeout: Duration) -> Result<Records> {
-        match self.sockets.poll(timeout) {
-            Ok(()) => {}
-            Err(e) if e.kind() == libbpf_rs::ErrorKind::Interrupted => {}
-            Err(source) => return Err(map_error(source)),
-        }
-        // A poll returns without looking when nobody was woken, and most records wake nobody.
+        self.wait(timeout)?;
         self.sockets.consume().map_err(map_error)?;
         self.processes.consume().map_err(map_error)?;
         Ok(self.records.take())
+    }
+
+    /// Until either ring wakes its reader, or the time is over; most records wake nobody.
+    fn wait(&self, timeout: Duration) -> Result<()> {
+        // SAFETY: each descriptor belongs to a ring that lives as long as `self`.
+        let [sockets, processes] =
+            [&self.sockets, &self.processes].map(|ring| unsafe { BorrowedFd::borrow_raw(ring.epoll_fd()) });
+        let mut rings = [PollFd::new(&sockets, PollFlags::IN), PollFd::new(&processes, PollFlags::IN)];
+        let timeout = Timespec::try_from(timeout).ok();
+        match poll(&mut rings, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(e) => Err(ProbeError::system("wait for the rings", std::io::Error::from(e))),
+        }
     }
 
     pub(crate) fn undecodable(&self) -> u64 {

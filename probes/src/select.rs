@@ -12,7 +12,7 @@ use crate::error::{ProbeError, Result};
 use crate::records::{bytes_of, raw};
 
 /// Most rules there can be.
-pub const MAX_RULES: usize = 31;
+pub const MAX_RULES: usize = 30;
 /// Most values of one key of a rule.
 pub const MAX_VALUES: usize = 16;
 
@@ -92,6 +92,15 @@ fn layout(rule: &KernelRule) -> raw::select_rule {
     to
 }
 
+/// Sockets that the kernel decided by each rule.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RuleMatches {
+    /// Which rules, as in [`crate::records::RuleMask::is_odd`].
+    pub is_odd: bool,
+    /// Since the rules are in force, in their order.
+    pub counts: Vec<u64>,
+}
+
 /// The maps of rules, half of which are in force.
 pub(crate) struct Rules {
     rules: MapHandle,
@@ -105,15 +114,14 @@ impl Rules {
         Self { rules, matches, in_force: KernelSelection::default(), base: 0 }
     }
 
-    /// Writes other rules beside those in force; they take effect with the settings. `false` when they are
-    /// the same.
+    /// Writes other rules beside those in force; they take effect with the settings.
     pub(crate) fn prepare(
         &mut self,
         selection: &KernelSelection,
         settings: &mut raw::settings,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         if *selection == self.in_force {
-            return Ok(false);
+            return Ok(());
         }
         let other = MAX_RULES as u32 - self.base;
         let none = vec![0u64.to_ne_bytes().to_vec(); libbpf_rs::num_possible_cpus().unwrap_or(1)];
@@ -129,23 +137,25 @@ impl Rules {
         settings.rule_generation += 1;
         self.base = other;
         self.in_force = selection.clone();
-        Ok(true)
+        Ok(())
     }
 
-    /// Sockets that the kernel decided by each rule in force, since it is.
-    pub(crate) fn matches(&self) -> Result<Vec<u64>> {
-        (self.base..)
-            .take(self.in_force.rules.len().min(MAX_RULES))
-            .map(|slot| {
-                let per_cpu = self
-                    .matches
-                    .lookup_percpu(&slot.to_ne_bytes(), MapFlags::ANY)
-                    .map_err(|source| ProbeError::Map { step: "read", map: "rule_matches", source })?;
-                let counts = per_cpu.unwrap_or_default();
-                let counts = counts.iter().filter_map(|bytes| bytes.as_slice().try_into().ok());
-                Ok(counts.map(u64::from_ne_bytes).sum())
-            })
-            .collect()
+    /// What was decided since the rules are in force.
+    pub(crate) fn matches(&self) -> Result<RuleMatches> {
+        let slots = (self.base..).take(self.in_force.rules.len().min(MAX_RULES));
+        let count = |slot: u32| {
+            let per_cpu = self
+                .matches
+                .lookup_percpu(&slot.to_ne_bytes(), MapFlags::ANY)
+                .map_err(|source| ProbeError::Map { step: "read", map: "rule_matches", source })?
+                .unwrap_or_default();
+            Ok(per_cpu
+                .iter()
+                .filter_map(|bytes| bytes.as_slice().try_into().ok())
+                .map(u64::from_ne_bytes)
+                .sum())
+        };
+        Ok(RuleMatches { is_odd: self.base != 0, counts: slots.map(count).collect::<Result<_>>()? })
     }
 }
 

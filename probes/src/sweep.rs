@@ -52,8 +52,6 @@ pub struct Sweep {
 pub struct Holders {
     /// By cookie of the socket, each process once.
     pub by_cookie: HashMap<u64, Vec<Owner>>,
-    /// Holders that were left out because there were too many of them.
-    pub dropped: u64,
 }
 
 /// Most holders that a walk remembers. Thousands of connections that dozens of workers inherited come to
@@ -78,6 +76,8 @@ pub(crate) struct HolderWalks {
     sweeps_since: u32,
     /// Not handed on yet.
     found: Option<Holders>,
+    /// Holders that were left out of it, since the start.
+    pub(crate) dropped: u64,
 }
 
 /// A socket that is inherited or handed on to another process shows only in a walk over open files, so each
@@ -160,16 +160,16 @@ impl Probes {
         self.write_settings()?;
         let began = Instant::now();
         let mut found = Holders::default();
-        let mut seen = 0;
+        let (mut seen, mut dropped) = (0, self.holders.dropped);
         self.iterate("tcp_holders", size_of::<raw::holder_record>(), |bytes| {
             seen += 1;
             match holder(bytes) {
                 Some((cookie, owner)) if seen <= HOLDERS => found.add(cookie, owner),
-                _ => found.dropped += 1,
+                _ => dropped += 1,
             }
         })?;
-        self.holders =
-            HolderWalks { last: Some((began, began.elapsed())), sweeps_since: 0, found: Some(found) };
+        let last = Some((began, began.elapsed()));
+        self.holders = HolderWalks { last, sweeps_since: 0, found: Some(found), dropped };
         Ok(())
     }
 
@@ -216,8 +216,11 @@ mod tests {
     #[test]
     fn open_files_are_walked_with_each_sweep_unless_that_takes_long() {
         let start = Instant::now();
-        let walked =
-            |took, sweeps_since| HolderWalks { last: Some((start, took)), sweeps_since, found: None };
+        let walked = |took, sweeps_since| HolderWalks {
+            last: Some((start, took)),
+            sweeps_since,
+            ..HolderWalks::default()
+        };
         let second = Duration::from_secs(1);
         assert!(HolderWalks::default().is_due(start));
         assert!(walked(Duration::from_millis(5), 1).is_due(start + second));

@@ -46,7 +46,7 @@ keys! {
     VPID = "process.vpid", Int, Convention,
         "process id in the process's own pid namespace, when that is not the host's";
     CGROUP = "process.linux.cgroup", String, Convention,
-        "control group, as in /proc/PID/cgroup: 0:: and its path";
+        "control group, 0:: and its path: in the unified hierarchy, or in systemd's own where only that tells";
     UNIT = "systemd.unit", String, Stable, "unit of the system's service manager (journald's _SYSTEMD_UNIT)";
     USER_UNIT = "systemd.user_unit", String, Stable,
         "unit of a user's service manager (journald's _SYSTEMD_USER_UNIT)";

@@ -1,6 +1,7 @@
 //! The middle of the house: joins what the kernel told with who it was about, and sums it into series. One
 //! task owns all of it and takes in whole batches; nothing here is locked.
 
+mod active;
 mod identity;
 mod logs;
 mod own;

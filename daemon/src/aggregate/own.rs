@@ -65,13 +65,15 @@ metrics! {
     PROCESSES_EVICTED = "netsonde.self.processes.evicted", Counter, "{process}", [],
         "Processes that were forgotten early because the table was full (limits.processes)";
     PROCESSES_REPAIRED = "netsonde.self.processes.repaired", Counter, "{process}", [],
-        "Processes that were learnt from /proc because no event had told of them";
+        "Processes, and programs of processes, that were learnt from /proc because an event of theirs was lost";
     UNATTRIBUTED = "netsonde.self.unattributed", Counter, "{record}", [],
         "Events and measurements of a known pid whose process nobody could name any more";
     CGROUPS = "netsonde.self.cgroups.usage", Gauge, "{cgroup}", [],
         "Control groups that are known by number, removed ones that are still kept included";
+    CGROUPS_EVICTED = "netsonde.self.cgroups.evicted", Counter, "{cgroup}", [],
+        "Control groups that were forgotten early because there are too many: units and containers are then looked up in /proc";
     RULE_MATCHES = "netsonde.self.selector.matches", Counter, "{match}", [RULE],
-        "What each selection rule decided: a socket where the kernel can tell by itself, else each record of one";
+        "What each selection rule decided: a socket where the kernel can tell by itself, else each event, and each flow and listener of an interval";
     SERIES = "netsonde.self.series.usage", Gauge, "{series}", [],
         "Metric series that are held";
     SERIES_LIMIT = "netsonde.self.series.limit", Gauge, "{series}", [],
@@ -155,6 +157,7 @@ pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
     to.int(&PROCESSES_REPAIRED, [], status.processes.repaired);
     to.int(&UNATTRIBUTED, [], status.processes.unattributed);
     to.int(&CGROUPS, [], status.processes.cgroups);
+    to.int(&CGROUPS_EVICTED, [], status.processes.cgroups_evicted);
     for rule in &status.selection {
         to.int(&RULE_MATCHES, [(&RULE, rule.name.as_str())], rule.matches);
     }

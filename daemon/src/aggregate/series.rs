@@ -128,8 +128,8 @@ impl Store {
     }
 
     /// Takes over another configuration. Series keep their totals unless the choice of attributes or the
-    /// temporality changed, which makes them other series.
-    pub fn reconfigure(&mut self, config: Metrics, now_unix_ns: u64) {
+    /// temporality changed, which makes them other series: then it returns `true`.
+    pub fn reconfigure(&mut self, config: Metrics, now_unix_ns: u64) -> bool {
         let same = config.temporality == self.config.temporality
             && config.attributes == self.config.attributes
             && config.overrides == self.config.overrides;
@@ -140,6 +140,7 @@ impl Store {
             *self = Self::new(config, now_unix_ns);
             self.statistics = StoreStatistics { series: 0, ..statistics };
         }
+        !same
     }
 
     /// What the store knows of itself.

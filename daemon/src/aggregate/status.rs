@@ -92,6 +92,8 @@ pub struct ProcessStatus {
     pub unattributed: u64,
     /// Control groups known by number.
     pub cgroups: u64,
+    /// Control groups forgotten early.
+    pub cgroups_evicted: u64,
 }
 
 /// One selection rule.
@@ -99,7 +101,7 @@ pub struct ProcessStatus {
 pub struct RuleStatus {
     /// Its name.
     pub name: String,
-    /// What it decided: a socket where the kernel could tell by itself, else each record of one.
+    /// What it decided: a socket where the kernel could tell by itself, else an event, or an interval's sum.
     pub matches: u64,
 }
 

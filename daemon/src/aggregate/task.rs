@@ -1,16 +1,16 @@
 //! The task that owns the process table and the series.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netsonde_probes::records::{Listener, Owner, Role, RuleMask};
+use netsonde_probes::records::{Flow, FlowCounts, Listener, Owner, Role, RuleMask};
 use netsonde_probes::signals::tcp::{self, MeasuredValue, Measurement, attributes, metrics};
 use netsonde_probes::{Holders, Records};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::active::ActiveConnections;
 use super::identity::NamedFlow;
 use super::logs::Ownership;
 use super::series::Store;
@@ -23,7 +23,7 @@ use crate::collect::{Collected, SweepReport};
 use crate::config::Config;
 use crate::enrich::{Clock, Masker, Process, ProcessTable, Users};
 use crate::export::{DestinationStatistics, Exporters, LossReason, Signal, SignalStatistics};
-use crate::select::{ProcessFacts, Selection};
+use crate::select::{ProcessFacts, Selection, Selections};
 use crate::telemetry::{LogRecord, MetricData, Telemetry};
 
 /// Log records are handed on after this long, or when so many have come together.
@@ -57,11 +57,8 @@ pub struct Aggregation {
     listeners_folded: u64,
     exporters: Exporters,
     pending_logs: Vec<LogRecord>,
-    selection: Selection,
-    /// What each rule of the selection decided here, since it is in force.
-    decided: Vec<u64>,
-    /// What rules decided before the configuration was last read again, by name.
-    decided_before: BTreeMap<String, u64>,
+    selections: Selections,
+    active: ActiveConnections,
     /// As the newest walk over open files found them.
     holders: Holders,
     unattributed: u64,
@@ -70,13 +67,19 @@ pub struct Aggregation {
     publish: watch::Sender<Status>,
 }
 
-/// Ended processes are kept for so many intervals: their last flows come with the next sweep.
+/// An ended process that owned sockets is kept for so long: its last flows come with the next sweep, but what it
+/// sent last may wait for a slow or vanished peer (`tcp_orphan_retries`: about 100 s; `tcp_fin_timeout`: 60 s).
 fn keep_ended(config: &Config) -> u64 {
-    u64::try_from((config.interval * 3).max(Duration::from_secs(30)).as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from((config.interval * 3).max(Duration::from_secs(150)).as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn process_limit(config: &Config) -> usize {
     config.limits.processes.get() as usize
+}
+
+/// Flows with open connections, many of which may be silent, in multiples of those that a sweep may bring.
+fn active_limit(config: &Config) -> usize {
+    4 * config.limits.flows.get() as usize
 }
 
 fn masker(config: &Config) -> Option<Masker> {
@@ -94,8 +97,6 @@ impl Aggregation {
             started_unix_ns: now,
             ..Status::default()
         };
-        let selection = Selection::new(&config.select);
-        let rules = selection.names().len();
         Self {
             processes: ProcessTable::new(process_limit(&config), keep_ended(&config), masker(&config)),
             users: Users::new("/etc/passwd"),
@@ -104,9 +105,8 @@ impl Aggregation {
             listeners_folded: 0,
             exporters,
             pending_logs: Vec::new(),
-            decided: vec![0; rules],
-            decided_before: BTreeMap::new(),
-            selection,
+            selections: Selections::new(Selection::new(&config.select)),
+            active: ActiveConnections::new(active_limit(&config)),
             holders: Holders::default(),
             unattributed: 0,
             last_sweep_unix_ns: now,
@@ -163,8 +163,10 @@ impl Aggregation {
                 self.flush_logs();
                 let now = Clock::read().unix_ns();
                 self.processes.reconfigure(process_limit(&config), keep_ended(&config), masker(&config));
-                self.select_anew(Selection::new(&config.select));
-                self.series.reconfigure(config.metrics.clone(), now);
+                self.selections.replace(Selection::new(&config.select));
+                if self.series.reconfigure(config.metrics.clone(), now) {
+                    self.active.forget_names();
+                }
                 match exporters {
                     None => self.exporters.reopen_files(),
                     Some(new) => {
@@ -174,22 +176,11 @@ impl Aggregation {
                     }
                 }
                 self.config = *config;
+                self.tell_active_again(now);
                 // Whoever asked may have gone.
                 let _ = done.send(());
             }
         }
-    }
-
-    /// Puts other rules in force here, as the probes have by now.
-    fn select_anew(&mut self, selection: Selection) {
-        if selection == self.selection {
-            return;
-        }
-        for rule in &self.status.selection {
-            self.decided_before.insert(rule.name.clone(), rule.matches);
-        }
-        self.decided = vec![0; selection.names().len()];
-        self.selection = selection;
     }
 
     fn take_records(&mut self, records: &Records) {
@@ -243,12 +234,9 @@ impl Aggregation {
                 ancestors: &ancestors,
             }
         });
-        let uid = owner.process.is_known().then_some(owner.uid);
-        let decision = self.selection.decide(candidates, uid, facts);
-        if let Some(count) = decision.rule.and_then(|rule| self.decided.get_mut(rule)) {
-            *count += 1;
-        }
-        decision.included
+        // The kernel is no user.
+        let uid = (owner.process.is_known() && !owner.is_kernel()).then_some(owner.uid);
+        self.selections.includes(candidates, uid, facts)
     }
 
     /// All processes that hold a socket, when they are several and their names are known.
@@ -277,20 +265,7 @@ impl Aggregation {
                 }
                 let since = self.last_sweep_unix_ns;
                 for (flow, counts) in &sweep.flows {
-                    let mut measured = Vec::new();
-                    tcp::measure(counts, |m| measured.push(m));
-                    if measured.is_empty() {
-                        continue;
-                    }
-                    let process = if flow.overflow { None } else { self.name(flow.owner) };
-                    if !self.is_observed(flow.rules, flow.owner, process.as_deref()) {
-                        continue;
-                    }
-                    let named = (!flow.overflow).then(|| {
-                        let user = self.user(flow.owner);
-                        NamedFlow::new(flow, process, user)
-                    });
-                    self.series.add(named.as_ref(), measured.into_iter(), since, now);
+                    self.take_flow(flow, counts, since, now);
                 }
                 data.extend(self.series.collect(now));
                 data.extend(self.count_listeners(&sweep.listeners, now));
@@ -307,6 +282,57 @@ impl Aggregation {
         self.flush_logs();
         self.exporters.send(&Telemetry::Metrics(Arc::new(data)));
         self.publish.send_replace(self.status.clone());
+    }
+
+    fn take_flow(&mut self, flow: &Flow, counts: &FlowCounts, since: u64, now: u64) {
+        let mut measured = Vec::new();
+        tcp::measure(counts, |m| measured.push(m));
+        let change = tcp::active_change(counts);
+        if measured.is_empty() && change == 0 {
+            return;
+        }
+        if flow.overflow {
+            let change = (change != 0).then(|| tcp::active(change));
+            self.series.add(None, measured.into_iter().chain(change), since, now);
+            return;
+        }
+        let named = self.observed(flow);
+        if let Some(named) = &named {
+            self.series.add(Some(named), measured.into_iter(), since, now);
+        }
+        self.tell_active(flow, change, named.as_ref(), now);
+    }
+
+    /// A flow with its names; `None` when it is left out. One whose process is forgotten, but has connections that
+    /// were told of, keeps the name that it had.
+    fn observed(&mut self, flow: &Flow) -> Option<NamedFlow> {
+        let remembered = || self.active.told(flow).and_then(|told| told.process.clone());
+        let process = self.processes.resolve(flow.owner).or_else(remembered);
+        self.count_unattributed(flow.owner, process.as_deref());
+        if !self.is_observed(flow.rules, flow.owner, process.as_deref()) {
+            return None;
+        }
+        let user = self.user(flow.owner);
+        Some(NamedFlow::new(flow, process, user))
+    }
+
+    fn tell_active(&mut self, flow: &Flow, change: i64, named: Option<&NamedFlow>, now: u64) {
+        let Self { active, series, config, .. } = self;
+        let chosen = config.metrics.attributes_of(metrics::CONNECTIONS_ACTIVE.name);
+        active.change(flow, change, named, chosen, |named, change| {
+            if change != 0 {
+                series.add(Some(named), [tcp::active(change)].into_iter(), now, now);
+            }
+        });
+    }
+
+    /// Other rules or attributes are in force: open connections are told of as these want it.
+    fn tell_active_again(&mut self, now: u64) {
+        let flows: Vec<Flow> = self.active.flows().cloned().collect();
+        for flow in flows {
+            let named = self.observed(&flow);
+            self.tell_active(&flow, 0, named.as_ref(), now);
+        }
     }
 
     /// A gauge: made anew by each sweep, so that a listener that is gone leaves nothing behind.
@@ -389,19 +415,12 @@ impl Aggregation {
             repaired: table.repaired,
             unattributed: self.unattributed,
             cgroups: table.cgroups,
+            cgroups_evicted: table.cgroups_evicted,
         };
-        status.selection = self
-            .selection
-            .names()
-            .zip(&self.decided)
-            .enumerate()
-            .map(|(rule, (name, here))| RuleStatus {
-                name: name.to_owned(),
-                matches: here
-                    + report.rule_matches.get(rule).copied().unwrap_or(0)
-                    + self.decided_before.get(name).copied().unwrap_or(0),
-            })
-            .collect();
+        self.selections.count_in_kernel(&report.rule_matches);
+        let matches = self.selections.matches();
+        status.selection =
+            matches.map(|(name, matches)| RuleStatus { name: name.to_owned(), matches }).collect();
         let (store, listeners) = (self.series.statistics(), self.listeners.statistics());
         status.series = SeriesStatus {
             held: store.series + listeners.series,

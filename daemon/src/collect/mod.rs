@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use netsonde_probes::facts::{ProgramRuntime, program_runtimes};
+use netsonde_probes::select::RuleMatches;
 use netsonde_probes::{Options, Probes, Records, Settings, SignalStatus, Sweep};
 use tokio::sync::{mpsc, oneshot};
 
@@ -37,8 +38,8 @@ pub struct SweepReport {
     pub took: Duration,
     /// Losses since the start, by reason.
     pub losses: Vec<(&'static str, u64)>,
-    /// Sockets that the kernel decided by each selection rule, since the rules are in force.
-    pub rule_matches: Vec<u64>,
+    /// Sockets that the kernel decided by each selection rule.
+    pub rule_matches: RuleMatches,
     /// State of every signal.
     pub signals: Vec<SignalStatus>,
     /// Run times of the programs.

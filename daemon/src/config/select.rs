@@ -32,6 +32,13 @@ pub struct SelectConfig {
     pub rules: Vec<RuleConfig>,
 }
 
+impl Default for SelectConfig {
+    /// Everything is observed.
+    fn default() -> Self {
+        Self { default: Action::Include, rules: Vec::new() }
+    }
+}
+
 /// One rule. It matches when each of its lists that is not empty has an entry that does; one of them is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleConfig {

@@ -31,7 +31,7 @@ const DEEPEST: usize = 3;
 const MOST_PROGRAMS: usize = 8;
 
 /// Takes secrets out of command lines.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Masker {
     names: Names,
 }

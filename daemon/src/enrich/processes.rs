@@ -13,7 +13,7 @@ use netsonde_probes::records::{CgroupEvent, Execution, Owner, ProcessEvent, Proc
 
 use super::command_line::Masker;
 use super::context::Cgroups;
-use super::procfs;
+use super::procfs::{self, ArgumentReader};
 
 mod process;
 #[cfg(test)]
@@ -46,6 +46,15 @@ struct Entry {
 const EARLIER: usize = 8;
 
 impl Entry {
+    /// It runs another program now.
+    fn becomes(&mut self, process: Arc<Process>) {
+        if self.earlier.len() == EARLIER {
+            self.earlier.remove(0);
+        }
+        // Nobody can tell whether sockets of the one before are still to be told of.
+        self.earlier.push(std::mem::replace(&mut self.process, process));
+    }
+
     /// The process as it was when it ran this program; `None` when that is news.
     fn at(&self, image: u32) -> Option<&Arc<Process>> {
         if self.process.image == image {
@@ -68,6 +77,8 @@ pub struct TableStatistics {
     pub unknown: u64,
     /// Control groups that are known by number.
     pub cgroups: u64,
+    /// Control groups that were forgotten early because there are too many.
+    pub cgroups_evicted: u64,
 }
 
 /// All processes.
@@ -80,6 +91,8 @@ pub struct ProcessTable {
     legacy_hierarchy: Option<u32>,
     /// Masks the arguments; `None` when they are not wanted.
     masker: Option<Masker>,
+    /// Reads those of processes that are there already.
+    argument_reader: Option<ArgumentReader>,
     kernel: Arc<Process>,
     limit: usize,
     /// Nanoseconds that an ended process which owned sockets is kept for records that are on their way.
@@ -98,6 +111,7 @@ impl ProcessTable {
             programs: HashSet::new(),
             cgroups: Cgroups::new(limit),
             legacy_hierarchy: procfs::legacy_hierarchy(),
+            argument_reader: masker.as_ref().map(|_| ArgumentReader::start()),
             masker,
             kernel: Arc::new(Process::kernel()),
             limit,
@@ -112,15 +126,42 @@ impl ProcessTable {
         self.limit = limit;
         self.cgroups.set_limit(limit);
         self.keep_ended_ns = keep_ended_ns;
-        self.masker = masker;
+        if masker != self.masker {
+            self.masker = masker;
+            if self.masker.is_some() && self.argument_reader.is_none() {
+                self.argument_reader = Some(ArgumentReader::start());
+            }
+            self.mask_again();
+        }
+    }
+
+    /// Arguments that were kept are masked as is wanted now, or dropped. Ancestors do not show theirs.
+    fn mask_again(&mut self) {
+        let Self { entries, programs, masker, .. } = self;
+        let mut masked: HashMap<Arc<Program>, Arc<Program>> = HashMap::new();
+        let nodes = entries.values_mut().flat_map(|e| e.earlier.iter_mut().chain([&mut e.process]));
+        for process in nodes.filter(|p| p.program.arguments.is_some()) {
+            let program = masked.entry(Arc::clone(&process.program)).or_insert_with(|| {
+                let old = &process.program;
+                let name = last_part(&old.path).unwrap_or_default();
+                let arguments = masker.as_ref().zip(old.arguments.as_ref());
+                let arguments = arguments.map(|(masker, arguments)| masker.mask(name, arguments).into());
+                let program = Arc::new(old.with_arguments(arguments));
+                programs.insert(Arc::clone(&program));
+                program
+            });
+            *process = Arc::new(process.with_program(Arc::clone(program)));
+        }
     }
 
     /// What the table knows of itself.
     #[must_use]
     pub fn statistics(&self) -> TableStatistics {
+        let cgroups = self.cgroups.statistics();
         TableStatistics {
             tracked: self.entries.len() as u64,
-            cgroups: self.cgroups.statistics().tracked,
+            cgroups: cgroups.tracked,
+            cgroups_evicted: cgroups.evicted,
             ..self.statistics
         }
     }
@@ -154,7 +195,12 @@ impl ProcessTable {
             ProcessEventKind::Fork => {
                 let parent = self.parent_of(event);
                 let home = self.home(event, parent.as_deref());
-                let program = parent.as_ref().map(|p| Arc::clone(&p.program)).unwrap_or_default();
+                let program = match &parent {
+                    Some(parent) if parent.image == event.image => Arc::clone(&parent.program),
+                    // Its parent's exec was lost, or it was made its sibling's child (CLONE_PARENT).
+                    Some(_) => self.program_in_proc(event.process),
+                    None => Arc::default(),
+                };
                 self.insert(node(event, program, home, parent));
             }
             ProcessEventKind::Exec(execution) => self.exec(event, execution),
@@ -191,13 +237,7 @@ impl ProcessTable {
         let program = self.program(event.process, execution);
         let process = Arc::new(node(event, program, home, parent));
         match self.entries.get_mut(&event.process) {
-            Some(entry) => {
-                if entry.earlier.len() == EARLIER {
-                    entry.earlier.remove(0);
-                }
-                // A program that never owned a socket need not be remembered, but nobody can tell.
-                entry.earlier.push(std::mem::replace(&mut entry.process, process));
-            }
+            Some(entry) => entry.becomes(process),
             None => self.insert_shared(process),
         }
     }
@@ -206,10 +246,12 @@ impl ProcessTable {
         // What the record could not hold, as long as the process is there to be asked.
         let whole = execution.binary.truncated.then(|| procfs::binary(id)).flatten();
         let binary = whole.as_ref().unwrap_or(&execution.binary);
-        let arguments = self.masker.as_ref().and_then(|masker| {
-            let whole = execution.arguments_truncated.then(|| procfs::arguments(id)).flatten();
-            let arguments = whole.as_ref().or(execution.arguments.as_ref())?;
-            Some(masker.mask(last_part(&binary.path).unwrap_or_default(), arguments).into())
+        let arguments = self.masker.as_ref().zip(execution.arguments.as_ref()).map(|(masker, arguments)| {
+            let mut arguments = masker.mask(last_part(&binary.path).unwrap_or_default(), arguments);
+            if execution.arguments_truncated {
+                arguments.push("…".into());
+            }
+            arguments.into()
         });
         let program = Program {
             arguments,
@@ -222,6 +264,10 @@ impl ProcessTable {
     fn share(&mut self, program: Program) -> Arc<Program> {
         if let Some(known) = self.programs.get(&program) {
             return Arc::clone(known);
+        }
+        // Between two walks, processes may execute far more programs than there can be processes.
+        if self.programs.len() >= 2 * self.limit.max(1024) {
+            self.programs.retain(|program| Arc::strong_count(program) > 1);
         }
         let program = Arc::new(program);
         self.programs.insert(Arc::clone(&program));
@@ -332,9 +378,12 @@ impl ProcessTable {
             return;
         };
         entry.walk = walk;
-        let known = Arc::clone(&entry.process);
+        let mut known = Arc::clone(&entry.process);
         if known.parent.is_none() {
             self.find_parent(event, &known, by_id, depth);
+            if let Some(entry) = self.entries.get(&event.process) {
+                known = Arc::clone(&entry.process);
+            }
         }
         // An exec that no event told of.
         if event.image > known.image {
@@ -343,7 +392,7 @@ impl ProcessTable {
             let home = self.home(event, Some(&known));
             let process = node(event, program, home, known.parent.clone());
             if let Some(entry) = self.entries.get_mut(&event.process) {
-                entry.process = Arc::new(process);
+                entry.becomes(Arc::new(process));
             }
         } else if event.cgroup != known.cgroup && event.time_ns > known.since_ns {
             let home = self.home(event, Some(&known));
@@ -354,8 +403,8 @@ impl ProcessTable {
     fn program_in_proc(&mut self, id: ProcessId) -> Arc<Program> {
         let binary = procfs::binary(id).unwrap_or_default();
         let mut program = Program::of_binary(&binary);
-        if let Some(masker) = &self.masker
-            && let Some(arguments) = procfs::arguments(id)
+        if let (Some(masker), Some(reader)) = (&self.masker, &mut self.argument_reader)
+            && let Some(arguments) = reader.read(id)
         {
             let name = last_part(&binary.path).unwrap_or_default();
             program.arguments = Some(masker.mask(name, &arguments).into());
@@ -409,13 +458,7 @@ impl ProcessTable {
         if !(binary_deleted || look()) {
             return Some(process);
         }
-        let program = Program {
-            path: Arc::clone(&program.path),
-            deleted: true,
-            memfd: false,
-            script: program.script.clone(),
-            arguments: program.arguments.clone(),
-        };
+        let program = Program { deleted: true, ..program.with_arguments(program.arguments.clone()) };
         let program = self.share(program);
         let process = Arc::new(process.with_program(program));
         if let Some(entry) = self.entries.get_mut(&owner.process) {
@@ -477,7 +520,7 @@ impl ProcessTable {
             ..Process::nobody(id)
         });
         match self.entries.get_mut(&id) {
-            Some(entry) => entry.process = Arc::clone(&process),
+            Some(entry) => entry.becomes(Arc::clone(&process)),
             None => self.insert_shared(Arc::clone(&process)),
         }
         Some(process)

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use netsonde_probes::records::{BinaryPath, ProcessId, split_arguments};
 
@@ -19,8 +21,11 @@ const DELETED: &str = " (deleted)";
 /// counts as unlinked from the beginning.
 const MEMFD: &str = "/memfd:";
 
-/// Arguments beyond this are not read: a process may have megabytes of them.
-const ARGUMENT_BYTES: u64 = 32 * 1024;
+/// Arguments beyond this are not read: as many as the kernel side brings with an exec.
+const ARGUMENT_BYTES: u64 = 2048;
+
+/// Patience with one process.
+const ARGUMENT_WAIT: Duration = Duration::from_millis(200);
 
 /// A process as `/proc` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,11 +104,13 @@ fn binary_of_other_thread(handle: &procfs::process::Process) -> Option<PathBuf> 
 }
 
 /// Whether the binary of a process is unlinked by now, which an exec cannot know; `None` when it cannot be
-/// told.
+/// told, or the process is not that one any more.
 #[must_use]
 pub fn is_deleted(process: ProcessId) -> Option<bool> {
-    let path = std::fs::read_link(format!("/proc/{}/exe", process.pid)).ok()?;
-    Some(path.as_os_str().as_encoded_bytes().ends_with(DELETED.as_bytes()))
+    let handle = procfs::process::Process::new(i32::try_from(process.pid).ok()?).ok()?;
+    let path = handle.exe().ok()?;
+    (handle.stat().ok()?.starttime == process.start_ns / TICK_NS)
+        .then(|| path.as_os_str().as_encoded_bytes().ends_with(DELETED.as_bytes()))
 }
 
 /// Reads a file of a process, at most so many bytes, if it is still that process.
@@ -114,9 +121,48 @@ fn read(process: ProcessId, name: &str, most: u64) -> Option<Vec<u8>> {
     (handle.stat().ok()?.starttime == process.start_ns / TICK_NS).then_some(bytes)
 }
 
-/// The arguments of a process, if it is still that one; the beginning of them when they are many.
-#[must_use]
-pub fn arguments(process: ProcessId) -> Option<Vec<String>> {
+/// Reads arguments in a thread of its own. They lie in the memory of the process, and `/proc/PID/cmdline` waits
+/// until that is there: a process may keep it for ever in a file system that it serves itself (FUSE). Whoever
+/// lets us wait once is the last that is asked.
+pub struct ArgumentReader {
+    asked: Option<mpsc::Sender<(ProcessId, mpsc::Sender<Option<Vec<String>>>)>>,
+}
+
+impl ArgumentReader {
+    /// Starts the thread.
+    #[must_use]
+    pub fn start() -> Self {
+        let (asked, questions) = mpsc::channel::<(ProcessId, mpsc::Sender<Option<Vec<String>>>)>();
+        let reader = std::thread::Builder::new().name("arguments".to_owned()).spawn(move || {
+            for (process, answer) in questions {
+                // Whoever asked may have lost patience.
+                let _ = answer.send(arguments(process));
+            }
+        });
+        Self { asked: reader.ok().map(|_| asked) }
+    }
+
+    /// The arguments of a process, if it is still that one and gives them; the beginning of them when they are many.
+    pub fn read(&mut self, process: ProcessId) -> Option<Vec<String>> {
+        let (answer, answered) = mpsc::channel();
+        self.asked.as_ref()?.send((process, answer)).ok()?;
+        match answered.recv_timeout(ARGUMENT_WAIT) {
+            Ok(arguments) => arguments,
+            Err(_) => {
+                let pid = process.pid;
+                tracing::warn!(
+                    pid,
+                    "a process does not give its arguments: from now on they are known from execs alone"
+                );
+                self.asked = None;
+                None
+            }
+        }
+    }
+}
+
+/// Blocks for as long as the process likes.
+fn arguments(process: ProcessId) -> Option<Vec<String>> {
     let bytes = read(process, "cmdline", ARGUMENT_BYTES)?;
     (!bytes.is_empty()).then(|| split_arguments(&bytes))
 }
@@ -171,11 +217,12 @@ mod tests {
     fn this_test_knows_its_arguments_and_its_cgroups() {
         let pid = std::process::id();
         let this = ProcessId { pid, start_ns: start_of(pid.cast_signed()) };
-        assert_eq!(arguments(this).expect("it has some"), std::env::args().collect::<Vec<_>>());
+        let mut reader = ArgumentReader::start();
+        assert_eq!(reader.read(this).expect("it has some"), std::env::args().collect::<Vec<_>>());
         let text = cgroups(this).expect("it has some");
         assert_eq!(text, std::fs::read_to_string("/proc/self/cgroup").expect("it is there"));
         let earlier = ProcessId { start_ns: this.start_ns - TICK_NS, ..this };
-        assert_eq!((arguments(earlier), cgroups(earlier)), (None, None));
+        assert_eq!((reader.read(earlier), cgroups(earlier)), (None, None));
     }
 
     #[test]

@@ -5,11 +5,12 @@
 //! written is the configuration's matter, who holds a socket `enrich`'s, and what follows from a decision the
 //! caller's.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 use netsonde_probes::records::RuleMask;
-use netsonde_probes::select::{KernelRule, KernelSelection};
+use netsonde_probes::select::{KernelRule, KernelSelection, RuleMatches};
 
 use crate::config::select::{Action, Globs, RuleConfig, SelectConfig, Transport};
 
@@ -93,6 +94,90 @@ impl Selection {
             rules: self.rules.iter().map(kernel_rule).collect(),
             exclude_by_default: self.default == Action::Exclude,
         }
+    }
+}
+
+/// The rules in force and those before them: a socket that was judged by the latter says so in its mask.
+#[derive(Debug)]
+pub struct Selections {
+    by_parity: [Selection; 2],
+    /// Whether the rules in force are the second ones, as in [`RuleMask::is_odd`].
+    odd: bool,
+    /// What each rule decided here, by name.
+    decided: BTreeMap<String, u64>,
+    /// What the kernel decided by each rule before the rules were changed, by name.
+    in_kernel_before: BTreeMap<String, u64>,
+    /// Likewise, since then, in the order of the rules.
+    in_kernel: Vec<u64>,
+}
+
+impl Selections {
+    /// With these rules in force.
+    #[must_use]
+    pub fn new(selection: Selection) -> Self {
+        // The probes begin with none.
+        let none = Selection::new(&SelectConfig::default());
+        let mut selections = Self {
+            by_parity: [none.clone(), none],
+            odd: false,
+            decided: BTreeMap::new(),
+            in_kernel_before: BTreeMap::new(),
+            in_kernel: Vec::new(),
+        };
+        selections.replace(selection);
+        selections
+    }
+
+    fn in_force(&self) -> &Selection {
+        &self.by_parity[usize::from(self.odd)]
+    }
+
+    /// Puts other rules in force, as the probes do: where the kernel's part stays the same, masks keep their
+    /// meaning.
+    pub fn replace(&mut self, selection: Selection) {
+        if selection.in_kernel() != self.in_force().in_kernel() {
+            for (name, count) in self.by_parity[usize::from(self.odd)].names().zip(&self.in_kernel) {
+                *self.in_kernel_before.entry(name.to_owned()).or_default() += count;
+            }
+            self.in_kernel.clear();
+            self.odd = !self.odd;
+        }
+        self.by_parity[usize::from(self.odd)] = selection;
+    }
+
+    /// Whether a socket is observed for which the kernel found these rules; counts the rule that decides.
+    pub fn includes(
+        &mut self,
+        candidates: RuleMask,
+        uid: Option<u32>,
+        process: Option<ProcessFacts<'_>>,
+    ) -> bool {
+        let selection = &self.by_parity[usize::from(candidates.is_odd())];
+        let decision = selection.decide(candidates, uid, process);
+        if let Some(name) = decision.rule.and_then(|rule| selection.names().nth(rule)) {
+            match self.decided.get_mut(name) {
+                Some(count) => *count += 1,
+                None => drop(self.decided.insert(name.to_owned(), 1)),
+            }
+        }
+        decision.included
+    }
+
+    /// Takes the kernel's counts, if they are of the rules in force.
+    pub fn count_in_kernel(&mut self, matches: &RuleMatches) {
+        if matches.is_odd == self.odd {
+            self.in_kernel.clone_from(&matches.counts);
+        }
+    }
+
+    /// What each rule in force has decided, by its name: a socket where the kernel could tell by itself, else an
+    /// event or an interval's sum.
+    pub fn matches(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.in_force().names().enumerate().map(|(rule, name)| {
+            let by_name = |counts: &BTreeMap<String, u64>| counts.get(name).copied().unwrap_or(0);
+            let now = self.in_kernel.get(rule).copied().unwrap_or(0);
+            (name, now + by_name(&self.in_kernel_before) + by_name(&self.decided))
+        })
     }
 }
 

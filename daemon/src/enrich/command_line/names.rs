@@ -109,7 +109,7 @@ const SWITCH: [&str; 15] = [
 ];
 
 /// The names of secrets, with those that were configured.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Names {
     extra: Vec<String>,
 }

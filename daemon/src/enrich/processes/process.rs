@@ -196,9 +196,25 @@ impl Default for Program {
 }
 
 impl Program {
+    /// The same with other arguments.
+    pub(super) fn with_arguments(&self, arguments: Option<Arc<[Arc<str>]>>) -> Self {
+        Self {
+            path: Arc::clone(&self.path),
+            deleted: self.deleted,
+            memfd: self.memfd,
+            script: self.script.clone(),
+            arguments,
+        }
+    }
+
     pub(super) fn of_binary(binary: &BinaryPath) -> Self {
         Self {
-            path: binary.path.as_str().into(),
+            // What is left of a path without its beginning must not look like a whole one.
+            path: if binary.truncated {
+                format!("…{}", binary.path).into()
+            } else {
+                binary.path.as_str().into()
+            },
             deleted: binary.deleted,
             memfd: binary.memfd,
             ..Self::default()

@@ -16,7 +16,8 @@ pub fn push_line(out: &mut String, record: &LogRecord, color: bool) {
     let attributes = Attributes(&record.attributes);
     let name = record.event.name.strip_prefix("netsonde.").unwrap_or(record.event.name);
     let verb = name.strip_prefix("tcp.").unwrap_or(name);
-    let program = attributes.text("process.executable.path").map_or("?".into(), basename);
+    let path = ["netsonde.process.script.path", "process.executable.path"];
+    let program = path.iter().find_map(|key| attributes.text(key)).map_or("?".into(), basename);
     let program = match attributes.int("process.pid") {
         Some(pid) => format!("{program}[{pid}]"),
         None => program.into_owned(),

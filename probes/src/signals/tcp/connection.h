@@ -41,7 +41,8 @@ static __always_inline void judge(const struct sock *sk, struct socket_state *st
 		remote_address(&sk->__sk_common, (__u8 *)remote);
 		about |= SELECT_HAS_REMOTE;
 	}
-	if (st->flags & SOCKET_OWNED)
+	/* The kernel is no user. */
+	if ((st->flags & SOCKET_OWNED) && st->owner.tgid != KERNEL_TGID)
 		about |= SELECT_HAS_USER;
 	verdict = select_socket(remote[0], remote[1], about, st->owner.uid);
 	st->rules = verdict;
@@ -106,14 +107,14 @@ static __always_inline void tell_failure(const struct sock *sk, const struct soc
 					 __u64 now)
 {
 	struct socket_event *e = event_reserve(EVENT_FAILURE, now);
+	__u64 since = st->flags & SOCKET_ESTABLISHED ? st->established_ns : st->opened_ns;
 
 	if (!e)
 		return;
 	event_endpoints(e, sk, st);
 	e->failure = st->failure - 1;
 	e->kernel_error = sk->sk_err;
-	e->duration_ns =
-		now - (st->flags & SOCKET_ESTABLISHED ? st->established_ns : st->opened_ns);
+	e->duration_ns = since ? now - since : 0;
 	event_submit(e);
 }
 

@@ -54,7 +54,9 @@ pub const SIGNAL: Signal = Signal {
         Hook {
             program: "tcp_holders",
             target: Target::Iterator("task_file"),
-            need: Need::Optional("sockets older than netsonde and those of pre-forked workers have no owner"),
+            need: Need::Optional(
+                "sockets older than netsonde and those of pre-forked workers have no owner, and those that are handed on keep the old one",
+            ),
             uses_socket_storage: true,
         },
     ],
@@ -87,7 +89,20 @@ pub enum MeasuredValue<'a> {
     },
 }
 
-/// Calls `sink` with everything that the flow measured, and with nothing that it did not.
+/// By how much the number of open connections changed in a flow.
+#[must_use]
+pub fn active_change(counts: &FlowCounts) -> i64 {
+    counts.0.active
+}
+
+/// So many more open connections, or fewer.
+#[must_use]
+pub fn active(change: i64) -> Measurement<'static> {
+    Measurement { metric: &metrics::CONNECTIONS_ACTIVE, label: None, value: MeasuredValue::Sum(change) }
+}
+
+/// Calls `sink` with everything that the flow measured, and with nothing that it did not; but not with the change
+/// in its open connections, for which there is [`active_change`].
 pub fn measure<'a>(counts: &'a FlowCounts, mut sink: impl FnMut(Measurement<'a>)) {
     let v = &counts.0;
     let mut sum = |metric, label, n: u64| {
@@ -115,13 +130,6 @@ pub fn measure<'a>(counts: &'a FlowCounts, mut sink: impl FnMut(Measurement<'a>)
     }
     sum(&metrics::RESETS, transmit, v.resets_sent);
     sum(&metrics::RESETS, receive, v.resets_received);
-    if v.active != 0 {
-        sink(Measurement {
-            metric: &metrics::CONNECTIONS_ACTIVE,
-            label: None,
-            value: MeasuredValue::Sum(v.active),
-        });
-    }
     let mut histogram = |metric, h: &'a raw::histogram, sum_us| {
         if h.buckets.iter().any(|&n| n != 0) {
             let value = MeasuredValue::Histogram { buckets: &h.buckets, sum_us };

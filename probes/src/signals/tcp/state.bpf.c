@@ -30,6 +30,15 @@ static __always_inline void owner_of_first_path(__u64 above, struct socket_state
 		owner_is_kernel(&st->owner);
 }
 
+/* Another socket may be made at the same address. */
+static __always_inline void forget_paths(const struct sock *sk, const struct tcp_sock *tp)
+{
+	__u64 above = (__u64)multipath_socket(sk, tp);
+
+	if (above)
+		bpf_map_delete_elem(&multipath_owners, &above);
+}
+
 /* The caller is who it is for, but where a kernel thread or the kernel's own socket says otherwise.
  */
 static __always_inline void owner_of_caller(const struct sock *sk, struct socket_state *st)
@@ -155,6 +164,7 @@ static __always_inline void claim_for_caller(const struct sock *sk, struct socke
 {
 	struct task_struct *caller = bpf_get_current_task_btf();
 	struct owner claimant;
+	bool same, deleted;
 
 	st->flags |= SOCKET_OWNED | SOCKET_CLAIMED;
 	if ((caller->flags & PF_KTHREAD) || st->owner.tgid == KERNEL_TGID)
@@ -163,17 +173,18 @@ static __always_inline void claim_for_caller(const struct sock *sk, struct socke
 	    (st->role == ROLE_CLIENT || (st->flags & SOCKET_COUNTED)))
 		return;
 	owner_of_task(caller, &claimant);
-	st->flags &= ~SOCKET_BINARY_DELETED;
-	if (binary_is_deleted(caller))
-		st->flags |= SOCKET_BINARY_DELETED;
-	if (same_process(&claimant, &st->owner)) {
-		/* Its program, or its user, may be another by now than when it began to listen. */
-		change_owner(sk, st, &claimant);
+	same = same_process(&claimant, &st->owner);
+	if (same && claimant.image != st->owner.image && is_inside_exec(caller))
 		return;
-	}
-	if (!may_take_over(st, caller, &claimant))
+	if (!same && !may_take_over(st, caller, &claimant))
 		return;
+	/* A process that exits has given up its binary before its files. */
+	deleted = caller->mm ? binary_is_deleted(caller)
+			     : same && (st->flags & SOCKET_BINARY_DELETED);
+	/* The same process too: its program, or its user, may be another by now. */
 	change_owner(sk, st, &claimant);
+	if (deleted)
+		st->flags |= SOCKET_BINARY_DELETED;
 	/* The marks of a process that exits have been cleared before its files are closed. */
 	if (caller->flags & PF_EXITING)
 		tell_late_owner(&claimant);
@@ -219,7 +230,9 @@ static __always_inline void finish(const struct sock *sk, struct tcp_sock *tp,
 
 	if (!st->owner.tgid)
 		count_loss(LOSS_UNOWNED);
-	follow_image(sk, st);
+	/* A claim has said which program it was. */
+	if (!(st->flags & SOCKET_CLAIMED))
+		follow_image(sk, st);
 	flow_key_of(&key, &sk->__sk_common, st);
 	flow = flow_entry(&key);
 	if (flow) {
@@ -313,6 +326,7 @@ static __always_inline void on_close(const struct sock *sk, int oldstate, bool t
 		return;
 	now = bpf_ktime_get_boot_ns();
 	st->flags |= SOCKET_CLOSED;
+	forget_paths(sk, tp);
 	if (st->role != ROLE_LISTENER && !(st->flags & SOCKET_ESTABLISHED) &&
 	    (oldstate == TCP_SYN_SENT || oldstate == TCP_SYN_RECV || !st->role)) {
 		if (st->role == ROLE_CLIENT)
@@ -434,15 +448,25 @@ int BPF_PROG(tcp_reset_sent, const struct sock *sk, const struct sk_buff *skb)
 SEC("tp_btf/tcp_retransmit_synack")
 int BPF_PROG(tcp_synack_retransmitted, const struct sock *sk, const struct request_sock *req)
 {
+	__u64 remote[2] = {}, verdict;
 	struct socket_state *st;
 	struct flow_value *flow;
 	struct flow_key key;
 
 	st = socket_lookup(sk);
-	if (!st || (st->flags & SOCKET_EXCLUDED))
+	if (!st)
 		return 0;
 	flow_key_of(&key, &req->__req_common, st);
 	key.role = ROLE_SERVER;
+	/* The listener has been judged without the other end, which is known here. */
+	if (settings.rule_generation) {
+		remote_address(&req->__req_common, (__u8 *)remote);
+		verdict = select_socket(remote[0], remote[1],
+					SELECT_HAS_REMOTE | RULE_TCP << 16 | st->local_port, 0);
+		if (verdict & SELECT_EXCLUDED)
+			return 0;
+		key.rules = verdict;
+	}
 	flow = flow_entry(&key);
 	if (flow)
 		add(&flow->retransmits_synack, 1);

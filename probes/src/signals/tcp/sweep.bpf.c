@@ -29,6 +29,10 @@ static __always_inline void settle_owner(const struct sock *sk, struct socket_st
 		return;
 	if (st->held_generation == generation) {
 		st->flags |= SOCKET_OWNED;
+		/* The same process, of which more is known now. */
+		if (st->candidate_generation == generation &&
+		    same_process(&st->candidate, &st->owner))
+			change_owner(sk, st, &st->candidate);
 	} else if (st->candidate_generation == generation) {
 		change_owner(sk, st, &st->candidate);
 		st->held_generation = generation;
@@ -38,7 +42,7 @@ static __always_inline void settle_owner(const struct sock *sk, struct socket_st
 	} else {
 		return;
 	}
-	if (st->several_generation == generation || (st->flags & SOCKET_MANAGER_CANDIDATE))
+	if (st->several_generation == generation || st->candidate_is_manager)
 		st->flags |= SOCKET_SHARED;
 	else
 		st->flags &= ~SOCKET_SHARED;
@@ -266,7 +270,7 @@ int tcp_sweep(struct bpf_iter__tcp *ctx)
 static __always_inline bool better_candidate(const struct socket_state *st,
 					     const struct owner *holder, bool manager)
 {
-	bool against_manager = st->flags & SOCKET_MANAGER_CANDIDATE;
+	bool against_manager = st->candidate_is_manager;
 
 	if (st->role != ROLE_LISTENER)
 		return holder->start_ns > st->candidate.start_ns;
@@ -348,15 +352,20 @@ int tcp_holders(struct bpf_iter__task_file *ctx)
 	manager = st->role == ROLE_LISTENER && is_service_manager(task);
 	if (same_process(&st->owner, &holder) && !manager) {
 		st->held_generation = generation;
+		st->candidate_is_manager = 0;
+		/* It may have become another program unseen, and a listener's another user. */
+		if (st->owner.image != holder.image ||
+		    (st->role == ROLE_LISTENER && st->owner.uid != holder.uid)) {
+			st->candidate = holder;
+			st->candidate_generation = generation;
+		}
 		return 0;
 	}
-	if (st->candidate_generation == generation && !better_candidate(st, &holder, manager))
+	if (st->held_generation == generation ||
+	    (st->candidate_generation == generation && !better_candidate(st, &holder, manager)))
 		return 0;
 	st->candidate = holder;
 	st->candidate_generation = generation;
-	if (manager)
-		st->flags |= SOCKET_MANAGER_CANDIDATE;
-	else
-		st->flags &= ~SOCKET_MANAGER_CANDIDATE;
+	st->candidate_is_manager = manager;
 	return 0;
 }
