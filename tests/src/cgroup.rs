@@ -79,6 +79,11 @@ impl Cgroup {
         command
     }
 
+    /// Moves a running process into it.
+    pub fn take(&self, pid: u32) -> Result<()> {
+        Ok(fs::write(self.directory.join("cgroup.procs"), pid.to_string())?)
+    }
+
     /// Removes it. A process that was in it may be on its way out for a moment.
     pub fn remove(&mut self) -> Result<()> {
         while let Some(last) = self.made.last() {

@@ -364,6 +364,39 @@ fn metrics_carry_the_context_when_asked_to() {
 }
 
 #[test]
+fn an_open_connection_moves_with_its_process() {
+    const ACTIVE: &str = "netsonde.tcp.connections.active";
+    let _host = Host::acquire().unwrap();
+    let programs = Programs::new().unwrap();
+    let [client, server] = ["moved-client", "moved-server"].map(|name| programs.copy(name).unwrap());
+    let units = ["netsonde-before.service", "netsonde-after.service"];
+    let groups = units.map(|unit| Cgroup::new(Hierarchy::Unified, &format!("system.slice/{unit}")).unwrap());
+    let daemon = Daemon::start("").unwrap();
+    let listening = Server::start(&server, None, "127.0.0.1:0", "").unwrap();
+    let to = listening.address;
+    let arguments = "--rounds 3 --step --send 5000";
+    let mut running = program::start_connect(&client, None, to, arguments).unwrap();
+    groups[0].take(running.pid()).unwrap();
+    let active = |telemetry: &Telemetry| {
+        units
+            .map(|unit| Subject::new(&client, Role::Client).with("systemd.unit", unit).sum(telemetry, ACTIVE))
+    };
+    running.round().unwrap();
+    daemon.wait("a connection of the first unit", |telemetry| active(telemetry) == [1, 0]).unwrap();
+    groups[1].take(running.pid()).unwrap();
+    running.step().unwrap();
+    running.round().unwrap();
+    daemon.wait("a connection of the second unit", |telemetry| active(telemetry) == [0, 1]).unwrap();
+    running.step().unwrap();
+    let report = running.finish().unwrap();
+    listening.stop().unwrap();
+    oracle::wait_until_closed(None, to.port()).unwrap();
+    let telemetry = daemon.stop().unwrap();
+    assert_eq!(active(&telemetry), [0, 0]);
+    assert_eq!(Subject::new(&client, Role::Client).moved(&telemetry), report.moved());
+}
+
+#[test]
 fn a_command_line_is_told_only_when_asked_for_and_without_its_secrets() {
     let _host = Host::acquire().unwrap();
     let programs = Programs::new().unwrap();

@@ -349,6 +349,41 @@ fn a_connection_kept_over_exec_is_the_next_programs() {
 }
 
 #[test]
+fn a_connection_that_an_exec_closes_was_the_program_befores() {
+    let _host = Host::acquire().unwrap();
+    let programs = Programs::new().unwrap();
+    let [server, first, then] =
+        ["left-server", "left-first", "left-then"].map(|name| programs.copy(name).unwrap());
+    let daemon = Daemon::start("").unwrap();
+    let listening = Server::start(&server, None, "127.0.0.1:0", "").unwrap();
+    let to = listening.address;
+    let arguments = format!("become --to {to} --program {} --leave", then.display());
+    let runs: Vec<_> = (0..10)
+        .map(|_| {
+            let mut running = Running::start(&first, None, &arguments).unwrap();
+            let before: Report = running.read().unwrap();
+            running.step().unwrap();
+            (before, running.finish().unwrap())
+        })
+        .collect();
+    listening.stop().unwrap();
+    oracle::wait_until_closed(None, to.port()).unwrap();
+    let telemetry = daemon.stop().unwrap();
+    let names = &["netsonde.tcp.connect", CLOSE];
+    for (path, reports) in [
+        (&first, runs.iter().map(|(before, _)| before).collect::<Vec<_>>()),
+        (&then, runs.iter().map(|(_, after)| after).collect()),
+    ] {
+        let mut moved = Moved::default();
+        for report in reports {
+            expect::assert_records(&telemetry, names, Role::Client, &report.connections, report);
+            moved.add(report.moved());
+        }
+        Subject::new(path, Role::Client).assert_exact(&telemetry, moved, 10);
+    }
+}
+
+#[test]
 fn a_connection_kept_over_exec_between_two_sweeps_is_closed_by_the_next_program() {
     let _host = Host::acquire().unwrap();
     let programs = Programs::new().unwrap();

@@ -204,3 +204,44 @@ fn only_what_is_named_is_left_in() {
         assert!(matches(&telemetry, rule) > 0, "{rule} matched nothing");
     }
 }
+
+#[test]
+fn open_connections_follow_a_change_of_rules() {
+    const ACTIVE: &str = "netsonde.tcp.connections.active";
+    let _host = Host::acquire().unwrap();
+    let programs = Programs::new().unwrap();
+    let [server, client] = ["reload-server", "reload-client"].map(|name| programs.copy(name).unwrap());
+    let rule = |key: &str, value: &str| {
+        format!("[[select.rule]]\nname = \"a\"\naction = \"exclude\"\n{key} = \"{value}\"\n")
+    };
+    let daemon = Daemon::start("").unwrap();
+    let listening = Server::start(&server, None, "127.0.0.1:0", "").unwrap();
+    let to = listening.address;
+    let mut running = program::start_connect(&client, None, to, "--rounds 6 --step --send 5000").unwrap();
+    let subject = Subject::new(&client, Role::Client);
+    let mut rounds = vec![running.round().unwrap()];
+    daemon.wait("the connection", |telemetry| subject.sum(telemetry, ACTIVE) == 1).unwrap();
+    // By what only the daemon knows, by nothing, by what the kernel knows, and by nothing again.
+    let rules = [rule("binaries", &client.display().to_string()), rule("ports", &to.port().to_string())];
+    let [by_binary, by_port] = &rules;
+    for (configuration, told) in [(by_binary.as_str(), 0), ("", 1), (by_port.as_str(), 0), ("", 1)] {
+        daemon.reload(configuration).unwrap();
+        daemon
+            .wait(&format!("{told} connections after {configuration:?}"), |telemetry| {
+                subject.sum(telemetry, ACTIVE) == told
+            })
+            .unwrap();
+        running.step().unwrap();
+        rounds.push(running.round().unwrap());
+    }
+    running.step().unwrap();
+    let report = running.finish().unwrap();
+    listening.stop().unwrap();
+    oracle::wait_until_closed(None, to.port()).unwrap();
+    let telemetry = daemon.stop().unwrap();
+    assert_eq!(subject.sum(&telemetry, ACTIVE), 0);
+    // At least what was moved while nothing was left out, at the beginning and the end, and not all.
+    let found = subject.moved(&telemetry).sent;
+    let last = report.moved().sent - rounds[4].sent;
+    assert!(found >= rounds[0].sent + last && found < report.moved().sent, "{found} of {report:?}");
+}

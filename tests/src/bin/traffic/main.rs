@@ -62,6 +62,9 @@ enum Arguments {
         /// Leave it the open connection, as its standard input, instead of closing it.
         #[arg(long, requires = "gate")]
         keep: bool,
+        /// Leave the open connection to the exec, which closes it: it is FD_CLOEXEC, as every socket of Rust's.
+        #[arg(long, conflicts_with = "keep")]
+        leave: bool,
         /// By a thread that is not the first.
         #[arg(long)]
         thread: bool,
@@ -179,8 +182,8 @@ fn main() -> Result<()> {
         Arguments::Connect(arguments) => connect(&arguments),
         Arguments::Abandon { to, connections } => abandon(to, connections),
         Arguments::Swarm { to, children, concurrency, program } => swarm(to, children, concurrency, &program),
-        Arguments::Become { to, program, keep, thread, gate, seed } => {
-            let execute = move || become_another(to, &program, keep, gate, seed);
+        Arguments::Become { to, program, keep, leave, thread, gate, seed } => {
+            let execute = move || become_another(to, &program, keep, leave, gate, seed);
             match thread {
                 true => thread::spawn(execute).join().expect("no panic"),
                 false => execute(),
@@ -354,15 +357,17 @@ fn become_another(
     to: SocketAddr,
     program: &Path,
     keep: bool,
+    leave: bool,
     gate: Option<PathBuf>,
     seed: u64,
 ) -> Result<()> {
     end_after(DEADLINE);
     let identity = Process::own_chain()?;
     let mut stream = Stream::new(TcpStream::connect(to)?, to)?;
-    stream.ask(1000 + seed, 2000 + seed, if keep { 0 } else { LAST })?;
+    stream.ask(1000 + seed, 2000 + seed, if keep || leave { 0 } else { LAST })?;
     let mut next = Command::new(program);
     let tally = Tally::default();
+    let mut left = None;
     // The socket that is kept is held by `next` and put in place of standard input when it runs.
     if keep {
         tally.kept(&stream);
@@ -371,12 +376,19 @@ fn become_another(
             .arg(gate.context("a gate")?)
             .stdin(Stdio::from(OwnedFd::from(stream.socket)));
     } else {
-        tally.ended(stream, Ok(()));
         next.args(["connect", "--to", &to.to_string(), "--seed", &seed.to_string()]);
+        if leave {
+            tally.kept(&stream);
+            left = Some(stream);
+        } else {
+            tally.ended(stream, Ok(()));
+        }
     }
     tally.report(identity, Vec::new())?;
     io::stdin().lock().read_line(&mut String::new())?;
-    Err(next.exec().into())
+    let failed = next.exec();
+    drop(left);
+    Err(failed.into())
 }
 
 fn adopt(gate: &Path) -> Result<()> {
