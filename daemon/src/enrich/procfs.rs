@@ -125,16 +125,22 @@ fn read(process: ProcessId, name: &str, most: u64) -> Option<Vec<u8>> {
 /// until that is there: a process may keep it for ever in a file system that it serves itself (FUSE). Whoever
 /// lets us wait once is the last that is asked.
 pub struct ArgumentReader {
-    asked: Option<mpsc::Sender<(ProcessId, mpsc::Sender<Option<Vec<String>>>)>>,
+    asked: Option<mpsc::Sender<Question>>,
+}
+
+/// Whose arguments, and where the answer goes.
+struct Question {
+    process: ProcessId,
+    answer: mpsc::Sender<Option<Vec<String>>>,
 }
 
 impl ArgumentReader {
     /// Starts the thread.
     #[must_use]
     pub fn start() -> Self {
-        let (asked, questions) = mpsc::channel::<(ProcessId, mpsc::Sender<Option<Vec<String>>>)>();
+        let (asked, questions) = mpsc::channel::<Question>();
         let reader = std::thread::Builder::new().name("arguments".to_owned()).spawn(move || {
-            for (process, answer) in questions {
+            for Question { process, answer } in questions {
                 // Whoever asked may have lost patience.
                 let _ = answer.send(arguments(process));
             }
@@ -145,7 +151,7 @@ impl ArgumentReader {
     /// The arguments of a process, if it is still that one and gives them; the beginning of them when they are many.
     pub fn read(&mut self, process: ProcessId) -> Option<Vec<String>> {
         let (answer, answered) = mpsc::channel();
-        self.asked.as_ref()?.send((process, answer)).ok()?;
+        self.asked.as_ref()?.send(Question { process, answer }).ok()?;
         match answered.recv_timeout(ARGUMENT_WAIT) {
             Ok(arguments) => arguments,
             Err(_) => {
