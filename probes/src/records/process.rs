@@ -63,7 +63,7 @@ pub struct ProcessEvent {
     pub time_ns: u64,
     /// Which process.
     pub process: ProcessId,
-    /// Which of its programs, see [`Owner::image`].
+    /// Which of its programs, see [`super::Owner::image`].
     pub image: u32,
     /// Its parent at that moment.
     pub parent: ProcessId,

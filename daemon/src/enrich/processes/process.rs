@@ -36,7 +36,7 @@ pub struct Process {
     pub context: Option<Arc<Context>>,
     /// Who forked it, as that was then.
     pub parent: Option<Arc<Process>>,
-    /// Which of its programs this is, see [`Owner::image`].
+    /// Which of its programs this is, see [`netsonde_probes::records::Owner::image`].
     pub(super) image: u32,
     /// Number of its control group in the unified hierarchy.
     pub(super) cgroup: u64,
