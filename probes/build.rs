@@ -93,6 +93,8 @@ fn translation_unit(sources: &[PathBuf]) -> Result<String, Box<dyn Error>> {
         writeln!(unit, "struct {record} *layout_of_{record};")?;
     }
     for names in [
+        "application_protocol",
+        "drop_kind",
         "event_flag",
         "event_kind",
         "failure_kind",

@@ -1,7 +1,6 @@
 //! The only wiring: builds each part from the configuration, joins them, and keeps them running until they
 //! are asked to stop. No part knows another's making.
 
-use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::pin::Pin;
 use std::time::Duration;
@@ -251,8 +250,8 @@ fn settings(config: &Config) -> Settings {
 }
 
 fn options(config: &Config) -> Options {
-    let disabled: BTreeSet<String> =
-        if config.signals.tcp { BTreeSet::new() } else { ["tcp".to_owned()].into() };
+    let switches = [("tcp", config.signals.tcp), ("udp", config.signals.udp)];
+    let disabled = switches.into_iter().filter(|(_, on)| !on).map(|(name, _)| name.to_owned()).collect();
     Options {
         disabled,
         sizes: Sizes {

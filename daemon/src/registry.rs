@@ -19,8 +19,7 @@ use crate::{
 /// Every metric.
 #[must_use]
 pub fn metrics() -> Vec<&'static Metric> {
-    let of_signals = signals::REGISTRY.iter().flat_map(|s| s.metrics);
-    of_signals.chain(OWN_METRICS).copied().collect()
+    signals::metrics().into_iter().chain(OWN_METRICS.iter().copied()).collect()
 }
 
 /// Names of the metrics whose attributes can be chosen.

@@ -30,6 +30,8 @@
 #define SOCKET_CLAIMED		 (1 << 12) /* by a close() or shutdown() */
 #define SOCKET_EXCLUDED		 (1 << 13) /* by a selection rule: nothing of it is recorded */
 #define SOCKET_BINARY_DELETED	 (1 << 14) /* the owner's, when it got the socket */
+#define SOCKET_DATAGRAM		 (1 << 15) /* of UDP */
+#define SOCKET_QUIC		 (1 << 16)
 
 /* The counters of a tcp_sock, turned into what is published. */
 struct reading {
@@ -52,10 +54,15 @@ struct socket_state {
 	struct owner owner;
 	struct owner candidate; /* another process that was found to hold it */
 	__u64 opened_ns;
-	__u64 established_ns;
-	struct reading last; /* what has been added to a flow */
-	__u32 connect_us;
-	__u32 smoothed_rtt_us; /* kept for a final delta that waits */
+	struct reading last; /* what has been added to a flow; of UDP: what has not */
+	union {
+		struct {
+			__u64 established_ns;
+			__u32 connect_us;
+			__u32 smoothed_rtt_us; /* kept for a final delta that waits */
+		};
+		__u64 server_address[2]; /* of UDP, as in its flow's key */
+	};
 	__u32 network_namespace;
 	__u32 held_generation;	    /* walk in which the owner was seen to hold it */
 	__u32 candidate_generation; /* walk in which the candidate was */
@@ -64,7 +71,10 @@ struct socket_state {
 	__u32 rules;		    /* those that may apply, for user space */
 	__u32 flags;
 	__u16 local_port;
-	__u16 syn_retransmits; /* not yet added */
+	union {
+		__u16 syn_retransmits; /* not yet added */
+		__u16 server_port;     /* of UDP */
+	};
 	__u8 role;
 	__u8 failure;		   /* enum failure_kind + 1 */
 	__u8 candidate_is_manager; /* it is a service manager */
@@ -188,9 +198,27 @@ dropped:
 	return NULL;
 }
 
+/* Takes no socket: programs for packets have none that flow_key_of() could read. */
+static __always_inline void datagram_key(struct flow_key *key, const struct socket_state *st)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	key->owner = st->owner;
+	key->network_namespace = st->network_namespace;
+	key->rules = st->rules;
+	key->role = st->role;
+	key->transport = IPPROTO_UDP;
+	key->application = st->flags & SOCKET_QUIC ? APPLICATION_QUIC : APPLICATION_UNKNOWN;
+	__builtin_memcpy(key->server_address, st->server_address, 16);
+	key->server_port = st->server_port;
+}
+
 static __always_inline void flow_key_of(struct flow_key *key, const struct sock_common *skc,
 					const struct socket_state *st)
 {
+	if (st->flags & SOCKET_DATAGRAM) {
+		datagram_key(key, st);
+		return;
+	}
 	__builtin_memset(key, 0, sizeof(*key));
 	key->owner = st->owner;
 	key->network_namespace = st->network_namespace;

@@ -25,6 +25,10 @@ typedef _Bool bool;
 #define AF_INET	      2
 #define AF_INET6      10
 #define IPPROTO_TCP   6
+#define IPPROTO_UDP   17
+#define ETH_P_IP      0x0800
+#define ETH_P_IPV6    0x86dd
+#define SOCK_DGRAM    2
 #define SOCK_STREAM   1
 #define PF_KTHREAD    0x00200000 /* include/linux/sched.h */
 #define PF_EXITING    0x00000004
@@ -51,6 +55,7 @@ enum {
 #define SOCK_DONE_BIT 1
 
 /* include/uapi/asm-generic/errno.h: the same on x86-64 and arm64 */
+#define ENOMEM	     12
 #define EPIPE	     32
 #define ENETUNREACH  101
 #define ECONNRESET   104
@@ -169,7 +174,15 @@ struct mptcp_subflow_context {
 	struct sock *conn;
 };
 
-struct sk_buff;
+struct sk_buff {
+	unsigned int len;
+	unsigned char *head;
+	unsigned int end; /* an offset on 64-bit kernels (sk_buff_data_t) */
+};
+
+struct skb_shared_info {
+	unsigned short gso_segs;
+};
 
 struct qstr {
 	union {
@@ -295,6 +308,17 @@ struct bpf_iter__tcp {
 	struct bpf_iter_meta *meta;
 	struct sock_common *sk_common;
 	unsigned int uid;
+};
+
+struct udp_sock {
+	struct inet_sock inet;
+};
+
+struct bpf_iter__udp {
+	struct bpf_iter_meta *meta;
+	struct udp_sock *udp_sk;
+	unsigned int uid;
+	int bucket;
 };
 
 struct bpf_iter__task {

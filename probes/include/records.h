@@ -43,8 +43,21 @@ struct flow_key {
 	__u32 rules;		 /* selection rules that may apply: bit i for rule i */
 	__u16 server_port;
 	__u8 role;
-	__u8 transport; /* IPPROTO_TCP; 0 only in the overflow entry */
-	__u32 reserved;
+	__u8 transport;	  /* IPPROTO_TCP or IPPROTO_UDP; 0 only in the overflow entry */
+	__u8 application; /* enum application_protocol */
+	__u8 reserved[3];
+};
+
+enum application_protocol {
+	APPLICATION_UNKNOWN = 0,
+	APPLICATION_QUIC = 1, /* long header packets on port 443 (RFC 9000, 17.2) */
+};
+
+/* Datagrams that reached a socket and did not fit (udp_fail_queue_rcv_skb() in net/ipv4/udp.c). */
+enum drop_kind {
+	DROP_RECEIVE_BUFFER = 0, /* the socket's: SKB_DROP_REASON_SOCKET_RCVBUFF */
+	DROP_MEMORY = 1,	 /* all of UDP's: SKB_DROP_REASON_PROTO_MEM */
+	DROP_KINDS = 2,
 };
 
 enum histogram_layout {
@@ -78,12 +91,12 @@ enum failure_kind {
 struct flow_value {
 	__u64 transmit_bytes; /* application bytes, each counted once however often it was sent */
 	__u64 receive_bytes;
-	__u64 transmit_segments;
+	__u64 transmit_segments; /* of UDP: datagrams */
 	__u64 receive_segments;
 	__u64 opened;
 	__u64 accepted;
 	__u64 closed;
-	__s64 active; /* change in the number of open connections */
+	__s64 active; /* change in the number of open connections, of UDP: of sockets */
 	__u64 rtt_sum_us;
 	__u64 connect_sum_us;
 	__u64 duration_sum_us;
@@ -93,6 +106,7 @@ struct flow_value {
 	__u64 resets_sent;
 	__u64 resets_received;
 	__u64 failures[FAILURE_KINDS];
+	__u64 drops[DROP_KINDS]; /* UDP */
 	struct histogram rtt;
 	struct histogram connect_duration;
 	struct histogram connection_duration;

@@ -1,10 +1,12 @@
 //! What the running kernel offers and what this process may do: readings only. What follows from them
 //! is decided in [`crate::verdict`].
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use libbpf_rs::btf::types::{Func, Struct, Typedef};
 use libbpf_rs::{Btf, query};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use rustix::thread::CapabilitySet;
 
 /// Where the kernel publishes its types (Documentation/bpf/btf.rst).
@@ -58,6 +60,18 @@ pub fn pid_max() -> u32 {
     const LIMIT: u32 = 4 << 20;
     let text = std::fs::read_to_string("/proc/sys/kernel/pid_max").unwrap_or_default();
     text.trim().parse().ok().filter(|n| (1..=LIMIT).contains(n)).unwrap_or(LIMIT)
+}
+
+/// The root of the unified control group hierarchy, by a mount of its own that nobody else sees (fsmount(2)):
+/// the host may have it anywhere, or nowhere.
+///
+/// # Errors
+///
+/// Those of the system calls.
+pub fn root_cgroup() -> std::io::Result<OwnedFd> {
+    let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&context)?;
+    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
 }
 
 /// The capabilities that netsonde needs, each with the reason (capabilities(7)).

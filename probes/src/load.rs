@@ -2,13 +2,13 @@
 //! and the rest is loaded without it; what that means for its signal is decided in [`crate::verdict`].
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Mutex;
 
 use libbpf_rs::{Link, Object, ObjectBuilder, OpenObject, PrintLevel, Program};
 
 use crate::error::{ProbeError, Result};
-use crate::facts::{Kernel, pid_max};
+use crate::facts::{Kernel, pid_max, root_cgroup};
 use crate::records::OBJECT;
 use crate::signals::{REGISTRY, Signal};
 use crate::verdict::{Hook, HookOutcome, SignalState, Target, signal_state, usable};
@@ -35,6 +35,8 @@ pub struct Loaded {
     /// Kernel ids of the loaded programs.
     pub program_ids: Vec<u32>,
     tracepoints: Vec<Link>,
+    /// The root of the unified hierarchy; why it could not be opened.
+    root_cgroup: std::io::Result<OwnedFd>,
 }
 
 /// libbpf's complaints since the last load began: the only place where it names the program at fault.
@@ -99,6 +101,7 @@ pub fn load(kernel: &dyn Kernel, enabled: &dyn Fn(&Signal) -> bool, sizes: Sizes
         states: Vec::new(),
         program_ids: Vec::new(),
         tracepoints: Vec::new(),
+        root_cgroup: root_cgroup(),
     };
     for signal in REGISTRY {
         if !enabled(signal) {
@@ -188,9 +191,13 @@ impl Loaded {
         let attached = match hook.target {
             Target::Tracepoint(_) => program.attach_trace(),
             Target::Iterator(_) => program.attach(),
+            Target::Cgroup(_) => match &self.root_cgroup {
+                Ok(root) => program.attach_cgroup(root.as_raw_fd()),
+                Err(why) => return Ok(HookOutcome::Missing(format!("no cgroup2 file system: {why}"))),
+            },
         };
         Ok(match (attached, hook.target) {
-            (Ok(link), Target::Tracepoint(_)) => {
+            (Ok(link), Target::Tracepoint(_) | Target::Cgroup(_)) => {
                 self.tracepoints.push(link);
                 HookOutcome::Attached
             }

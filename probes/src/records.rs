@@ -158,11 +158,38 @@ fn address(bytes: [u8; 16]) -> IpAddr {
     v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
 }
 
+/// A transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Transport {
+    /// The value of `network.transport`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// `IPPROTO_UDP` (RFC 768).
+const PROTOCOL_UDP: u8 = 17;
+
 /// What measurements are summed by in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Flow {
     /// Whose socket.
     pub owner: Owner,
+    /// Over what.
+    pub transport: Transport,
+    /// What goes over that, if it can be told: a value of `network.protocol.name`.
+    pub application: Option<&'static str>,
     /// Which side.
     pub role: Role,
     /// Address of the serving side.
@@ -183,6 +210,9 @@ impl From<&raw::flow_key> for Flow {
     fn from(k: &raw::flow_key) -> Self {
         Self {
             owner: k.owner.into(),
+            transport: if k.transport == PROTOCOL_UDP { Transport::Udp } else { Transport::Tcp },
+            application: (u32::from(k.application) == raw::application_protocol::APPLICATION_QUIC.0)
+                .then_some("quic"),
             role: Role::from_raw(k.role),
             server_address: address(k.server_address),
             server_port: k.server_port,

@@ -133,7 +133,8 @@ impl Probes {
             let visited = self.home.visit(namespaces, inode, || {
                 self.iterate("tcp_sweep", size_of::<raw::listener_record>(), |bytes| {
                     listeners.extend(listener(bytes));
-                })
+                })?;
+                self.iterate("udp_sweep", 1, |_| {})
             })?;
             match visited {
                 Some(()) => totals.namespaces += 1,
@@ -161,7 +162,7 @@ impl Probes {
         let began = Instant::now();
         let mut found = Holders::default();
         let (mut seen, mut dropped) = (0, self.holders.dropped);
-        self.iterate("tcp_holders", size_of::<raw::holder_record>(), |bytes| {
+        self.iterate("socket_holders", size_of::<raw::holder_record>(), |bytes| {
             seen += 1;
             match holder(bytes) {
                 Some((cookie, owner)) if seen <= HOLDERS => found.add(cookie, owner),

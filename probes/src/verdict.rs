@@ -12,6 +12,8 @@ pub enum Target {
     Tracepoint(&'static str),
     /// A BPF iterator, run when it is read.
     Iterator(&'static str),
+    /// A hook at the root of the unified control group hierarchy, in libbpf's words.
+    Cgroup(&'static str),
 }
 
 /// What a signal is without one of its hooks.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use netsonde_probes::descriptor::{Attribute as Key, AttributeType, Stability};
-use netsonde_probes::records::{Flow, Role};
+use netsonde_probes::records::{Flow, Role, Transport};
 
 use crate::config::FlowAttribute;
 use crate::enrich::{Process, Runtime};
@@ -26,6 +26,10 @@ pub struct NamedFlow {
     pub process: Option<Arc<Process>>,
     /// The owner's user.
     pub user: Option<Arc<str>>,
+    /// Over what.
+    pub transport: Transport,
+    /// What goes over that, if it can be told.
+    pub application: Option<&'static str>,
     /// Which side.
     pub role: Role,
     /// The serving side.
@@ -43,6 +47,8 @@ impl NamedFlow {
         Self {
             process,
             user,
+            transport: flow.transport,
+            application: flow.application,
             role: flow.role,
             server: (flow.server_address, flow.server_port),
             client: flow.client_address,
@@ -65,7 +71,8 @@ pub fn network_type(address: IpAddr) -> &'static str {
 /// The chosen attributes of a flow. Those that were not chosen, or are not known, are absent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Identity {
-    transport: bool,
+    transport: Option<&'static str>,
+    application: Option<&'static str>,
     network_type: Option<&'static str>,
     role: Option<&'static str>,
     server_address: Option<IpAddr>,
@@ -95,7 +102,8 @@ impl Identity {
         let container = context.and_then(|c| c.container.as_ref());
         for attribute in chosen {
             match attribute {
-                FlowAttribute::NetworkTransport => identity.transport = true,
+                FlowAttribute::NetworkTransport => identity.transport = Some(flow.transport.as_str()),
+                FlowAttribute::NetworkProtocolName => identity.application = flow.application,
                 _ if flow.is_nobodys() => {}
                 FlowAttribute::NetworkType => identity.network_type = Some(network_type(flow.server.0)),
                 FlowAttribute::SocketRole => identity.role = flow.role.as_str(),
@@ -139,8 +147,9 @@ impl Identity {
         let word = |w: &'static str| AttributeValue::String(w.into());
         let address = |a: IpAddr| AttributeValue::String(a.to_string().into());
         let names = |names: &Vec<Arc<str>>| AttributeValue::Array(names.iter().map(text).collect());
-        let all: [(&'static str, Option<AttributeValue>); 18] = [
-            ("network.transport", self.transport.then(|| word("tcp"))),
+        let all: [(&'static str, Option<AttributeValue>); 19] = [
+            ("network.transport", self.transport.map(word)),
+            ("network.protocol.name", self.application.map(word)),
             ("network.type", self.network_type.map(word)),
             ("netsonde.socket.role", self.role.map(word)),
             ("server.address", self.server_address.map(address)),

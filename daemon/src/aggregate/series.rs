@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use netsonde_probes::descriptor::{Metric, MetricKind};
-use netsonde_probes::signals::tcp::{MeasuredValue, Measurement};
+use netsonde_probes::signals::flow::{MeasuredValue, Measurement};
 
 use super::identity::{Identity, NamedFlow};
 use crate::config::{FlowAttribute, Metrics};

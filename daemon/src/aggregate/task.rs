@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netsonde_probes::records::{Flow, FlowCounts, Listener, Owner, Role, RuleMask};
-use netsonde_probes::signals::tcp::{self, MeasuredValue, Measurement, attributes, metrics};
+use netsonde_probes::records::{Flow, FlowCounts, Listener, Owner, Role, RuleMask, Transport};
+use netsonde_probes::signals::flow::{self, MeasuredValue, Measurement};
+use netsonde_probes::signals::tcp::{attributes, metrics};
 use netsonde_probes::{Holders, Records};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -286,13 +287,13 @@ impl Aggregation {
 
     fn take_flow(&mut self, flow: &Flow, counts: &FlowCounts, since: u64, now: u64) {
         let mut measured = Vec::new();
-        tcp::measure(counts, |m| measured.push(m));
-        let change = tcp::active_change(counts);
+        flow::measure(counts, |m| measured.push(m));
+        let change = flow::active_change(counts);
         if measured.is_empty() && change == 0 {
             return;
         }
         if flow.overflow {
-            let change = (change != 0).then(|| tcp::active(change));
+            let change = (change != 0).then(|| flow::active(flow.transport, change));
             self.series.add(None, measured.into_iter().chain(change), since, now);
             return;
         }
@@ -318,10 +319,11 @@ impl Aggregation {
 
     fn tell_active(&mut self, flow: &Flow, change: i64, named: Option<&NamedFlow>, now: u64) {
         let Self { active, series, config, .. } = self;
-        let chosen = config.metrics.attributes_of(metrics::CONNECTIONS_ACTIVE.name);
+        let transport = flow.transport;
+        let chosen = config.metrics.attributes_of(flow::active_metric(transport).name);
         active.change(flow, change, named, chosen, |named, change| {
             if change != 0 {
-                series.add(Some(named), [tcp::active(change)].into_iter(), now, now);
+                series.add(Some(named), [flow::active(transport, change)].into_iter(), now, now);
             }
         });
     }
@@ -347,6 +349,8 @@ impl Aggregation {
             let flow = NamedFlow {
                 process,
                 user,
+                transport: Transport::Tcp,
+                application: None,
                 role: Role::Server,
                 server: (listener.address, listener.port),
                 client: None,

@@ -83,6 +83,8 @@ pub struct Export {
 pub struct Signals {
     /// TCP connections and listeners.
     pub tcp: bool,
+    /// UDP sockets.
+    pub udp: bool,
 }
 
 /// Which log events are written.

@@ -56,6 +56,7 @@ pub struct File {
 #[serde(deny_unknown_fields, default)]
 pub struct Signals {
     pub tcp: Field<bool>,
+    pub udp: Field<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -25,6 +25,7 @@ pub fn render(loaded: &Loaded) -> String {
     exporters(&mut page, config);
     page.section("signals");
     page.key("signals.tcp", config.signals.tcp);
+    page.key("signals.udp", config.signals.udp);
     selection(&mut page, config);
     page.section("events");
     page.key("events.enabled", words(&config.events.enabled));

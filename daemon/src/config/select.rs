@@ -78,6 +78,8 @@ pub enum Action {
 pub enum Transport {
     /// TCP.
     Tcp,
+    /// UDP.
+    Udp,
 }
 
 /// A user as it was written, by name or number.

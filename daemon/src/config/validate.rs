@@ -51,7 +51,10 @@ pub fn validate(
     let config = Config {
         interval,
         export: export(&mut reader, raw.export, overrides.outputs),
-        signals: Signals { tcp: reader.value("signals.tcp", raw.signals.tcp, true, |on| Ok(*on)) },
+        signals: Signals {
+            tcp: reader.value("signals.tcp", raw.signals.tcp, true, |on| Ok(*on)),
+            udp: reader.value("signals.udp", raw.signals.udp, true, |on| Ok(*on)),
+        },
         select: select::read(&mut reader, raw.select),
         events: events(&mut reader, raw.events),
         process: process(&mut reader, raw.process),

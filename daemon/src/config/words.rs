@@ -76,8 +76,10 @@ impl Word for EventKind {
 /// An attribute that a flow's metrics can carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FlowAttribute {
-    /// `network.transport`: tcp.
+    /// `network.transport`: tcp or udp.
     NetworkTransport,
+    /// `network.protocol.name`: quic.
+    NetworkProtocolName,
     /// `network.type`: ipv4 or ipv6.
     NetworkType,
     /// `netsonde.socket.role`: client or server.
@@ -117,8 +119,9 @@ pub enum FlowAttribute {
 impl FlowAttribute {
     /// What flow metrics carry unless the configuration says otherwise: nothing that grows with the number
     /// of processes or clients.
-    pub const DEFAULT: [Self; 10] = [
+    pub const DEFAULT: [Self; 11] = [
         Self::NetworkTransport,
+        Self::NetworkProtocolName,
         Self::NetworkType,
         Self::SocketRole,
         Self::ServerAddress,
@@ -135,6 +138,7 @@ impl Word for FlowAttribute {
     const KIND: &'static str = "attribute";
     const WORDS: &'static [(&'static str, Self)] = &[
         ("network.transport", Self::NetworkTransport),
+        ("network.protocol.name", Self::NetworkProtocolName),
         ("network.type", Self::NetworkType),
         ("netsonde.socket.role", Self::SocketRole),
         ("server.address", Self::ServerAddress),
@@ -173,7 +177,7 @@ impl Word for Action {
 
 impl Word for Transport {
     const KIND: &'static str = "transport";
-    const WORDS: &'static [(&'static str, Self)] = &[("tcp", Self::Tcp)];
+    const WORDS: &'static [(&'static str, Self)] = &[("tcp", Self::Tcp), ("udp", Self::Udp)];
 }
 
 impl Word for Temporality {

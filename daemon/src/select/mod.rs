@@ -206,7 +206,7 @@ fn kernel_rule(rule: &RuleConfig) -> KernelRule {
         exclude: rule.action == Action::Exclude,
         needs_process: asks_for_process(rule),
         tcp: rule.transports.contains(&Transport::Tcp),
-        udp: false,
+        udp: rule.transports.contains(&Transport::Udp),
         networks: rule.addresses.iter().flat_map(|&network| in_kernel(network)).collect(),
         ports: rule.ports.clone(),
         users: rule.users.iter().map(|user| user.uid).collect(),

@@ -1,8 +1,10 @@
 //! The signals, one folder each: its C, its decoding, its metrics and events. Adding one is a folder and a
 //! line in [`REGISTRY`].
 
+pub mod flow;
 pub mod process;
 pub mod tcp;
+pub mod udp;
 
 use crate::descriptor::{Attribute, Event, Metric};
 use crate::verdict::Hook;
@@ -25,15 +27,21 @@ pub struct Signal {
 }
 
 /// Every signal there is.
-pub const REGISTRY: &[&Signal] = &[&process::SIGNAL, &tcp::SIGNAL];
+pub const REGISTRY: &[&Signal] = &[&process::SIGNAL, &tcp::SIGNAL, &udp::SIGNAL];
+
+/// Every metric of the signals, those of every transport first.
+#[must_use]
+pub fn metrics() -> Vec<&'static Metric> {
+    flow::METRICS.iter().chain(REGISTRY.iter().flat_map(|s| s.metrics)).copied().collect()
+}
 
 /// Every attribute of the signals' metrics and events, each once, in order of first use.
 #[must_use]
 pub fn attributes() -> Vec<&'static Attribute> {
     let mut all: Vec<&'static Attribute> = Vec::new();
-    let of_metrics = REGISTRY.iter().flat_map(|s| s.metrics).flat_map(|m| m.attributes);
+    let of_metrics = metrics().into_iter().flat_map(|m| m.attributes);
     let of_events = REGISTRY.iter().flat_map(|s| s.events).flat_map(|e| e.attributes);
-    for attribute in of_metrics.chain(of_events) {
+    for attribute in of_metrics.chain(of_events).copied().chain([&flow::PROTOCOL_NAME]) {
         if !all.iter().any(|a| a.name == attribute.name) {
             all.push(attribute);
         }

@@ -54,6 +54,14 @@ pub const SIGNAL: Signal = Signal {
             need: Need::Required,
             uses_socket_storage: false,
         },
+        Hook {
+            program: "socket_holders",
+            target: Target::Iterator("task_file"),
+            need: Need::Optional(
+                "sockets older than netsonde and those of pre-forked workers have no owner, and those that are handed on keep the old one",
+            ),
+            uses_socket_storage: true,
+        },
     ],
     metrics: &[],
     events: &[],

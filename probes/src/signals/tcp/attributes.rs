@@ -17,8 +17,6 @@ macro_rules! attributes {
 }
 
 attributes! {
-    IO_DIRECTION = "network.io.direction", String, Convention,
-        "transmit or receive, seen from the process";
     RETRANSMIT_KIND = "netsonde.tcp.retransmit.kind", String, Stable,
         "what was sent again: syn, data (a FIN counts as data) or syn_ack";
     CONNECTION_EVENT = "netsonde.connection.event", String, Stable,
@@ -27,14 +25,14 @@ attributes! {
         "refused, reset, timed_out, host_unreachable, net_unreachable, aborted (the process gave up) or _OTHER";
     ADDRESS_CLASS = "netsonde.address.class", String, Stable,
         "reach of a listening address: loopback, private, any or public";
-    NETWORK_TRANSPORT = "network.transport", String, Convention, "tcp";
+    NETWORK_TRANSPORT = "network.transport", String, Convention, "tcp or udp";
     NETWORK_TYPE = "network.type", String, Convention,
         "ipv4 or ipv6; an IPv4-mapped IPv6 address is ipv4";
     SOCKET_ROLE = "netsonde.socket.role", String, Stable, "client or server";
-    SERVER_ADDRESS = "server.address", String, Convention, "address of the side that was connected to";
-    SERVER_PORT = "server.port", Int, Convention, "port of the side that was connected to";
-    CLIENT_ADDRESS = "client.address", String, Convention, "address of the side that connected";
-    CLIENT_PORT = "client.port", Int, Convention, "port of the side that connected";
+    SERVER_ADDRESS = "server.address", String, Convention, "address of the serving side: the one that was connected to, or was sent to first";
+    SERVER_PORT = "server.port", Int, Convention, "port of the serving side";
+    CLIENT_ADDRESS = "client.address", String, Convention, "address of the other side";
+    CLIENT_PORT = "client.port", Int, Convention, "port of the other side";
     NETWORK_NAMESPACE = "netsonde.network.namespace", Int, Stable,
         "inode number of the network namespace, as in /proc/PID/ns/net";
     SOCKET_COOKIE = "netsonde.socket.cookie", String, Stable,

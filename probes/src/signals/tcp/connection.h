@@ -5,13 +5,7 @@
 #define NETSONDE_TCP_CONNECTION_H
 
 #include "core.h"
-
-static __always_inline void mark_owner(const struct socket_state *st)
-{
-	if (st->owner.tgid && st->owner.tgid != KERNEL_TGID)
-		mark(st->owner.tgid,
-		     st->role == ROLE_LISTENER ? MARK_OWNS | MARK_LISTENS : MARK_OWNS);
-}
+#include "ownership.h"
 
 /* Nobody but the listener's owner can have accepted from it. */
 static __always_inline bool sole_acceptor(const struct socket_state *st)

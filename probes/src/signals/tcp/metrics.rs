@@ -1,8 +1,9 @@
 //! TCP's metrics.
 
-use super::attributes::{ADDRESS_CLASS, CONNECTION_EVENT, ERROR_TYPE, IO_DIRECTION, RETRANSMIT_KIND};
+use super::attributes::{ADDRESS_CLASS, CONNECTION_EVENT, ERROR_TYPE, RETRANSMIT_KIND};
 use crate::descriptor::{Attribute, HistogramLayout, Metric, MetricKind, Stability};
 use crate::records::raw::histogram_layout as layout;
+use crate::signals::flow::IO_DIRECTION;
 
 const fn doubling(base: layout) -> MetricKind {
     MetricKind::Histogram(HistogramLayout {
@@ -21,22 +22,6 @@ const fn of_flow(
     Metric { name, kind, unit, description, stability: Stability::Stable, attributes, of_flow: true }
 }
 
-/// `netsonde.flow.io`
-pub static FLOW_IO: Metric = of_flow(
-    "netsonde.flow.io",
-    MetricKind::Counter,
-    "By",
-    "Application bytes moved; a byte that is sent again counts once",
-    &[&IO_DIRECTION],
-);
-/// `netsonde.flow.packets`
-pub static FLOW_PACKETS: Metric = of_flow(
-    "netsonde.flow.packets",
-    MetricKind::Counter,
-    "{packet}",
-    "TCP segments sent and received by sockets, acknowledgements and retransmits included",
-    &[&IO_DIRECTION],
-);
 /// `netsonde.tcp.rtt`
 pub static RTT: Metric = of_flow(
     "netsonde.tcp.rtt",
@@ -107,8 +92,6 @@ pub static LISTENERS: Metric =
 
 /// All of them.
 pub const ALL: &[&Metric] = &[
-    &FLOW_IO,
-    &FLOW_PACKETS,
     &RTT,
     &RETRANSMITS,
     &CONNECTIONS,

@@ -20,44 +20,6 @@ struct {
 	__type(value, __u8);
 } listening_ports SEC(".maps");
 
-/* Takes over what the last walk over open files found. */
-static __always_inline void settle_owner(const struct sock *sk, struct socket_state *st)
-{
-	__u32 generation = settings.holder_generation;
-
-	if (st->owner.tgid == KERNEL_TGID)
-		return;
-	if (st->held_generation == generation) {
-		st->flags |= SOCKET_OWNED;
-		/* The same process, of which more is known now. */
-		if (st->candidate_generation == generation &&
-		    same_process(&st->candidate, &st->owner))
-			change_owner(sk, st, &st->candidate);
-	} else if (st->candidate_generation == generation) {
-		change_owner(sk, st, &st->candidate);
-		st->held_generation = generation;
-		st->flags |= SOCKET_OWNED;
-		st->flags &= ~(SOCKET_OWNER_ASKED | SOCKET_OWNER_ASKED_TWICE);
-		mark_owner(st);
-	} else {
-		return;
-	}
-	if (st->several_generation == generation || st->candidate_is_manager)
-		st->flags |= SOCKET_SHARED;
-	else
-		st->flags &= ~SOCKET_SHARED;
-}
-
-/* What needs no process to hold it. */
-static __always_inline void settle_kernels(const struct sock *sk, const struct tcp_sock *tp,
-					   struct socket_state *st)
-{
-	if (st->owner.tgid || !is_kernels(sk, multipath_socket(sk, tp)))
-		return;
-	owner_is_kernel(&st->owner);
-	st->flags |= SOCKET_OWNED;
-}
-
 static __always_inline void sweep_listener(struct bpf_iter_meta *meta, const struct sock *sk,
 					   const struct tcp_sock *tp)
 {
@@ -123,35 +85,6 @@ static __always_inline void adopt(const struct sock *sk, struct tcp_sock *tp,
 	}
 	read_tcp(sk, tp, state, st->role, &st->last);
 	st->flags |= SOCKET_OLDER | SOCKET_BASELINE | SOCKET_ESTABLISHED;
-}
-
-/* Whether the measurements of a connection may go to the owner that it has now. */
-static __always_inline bool owner_settled(const struct sock *sk, struct socket_state *st)
-{
-	bool dead = sk->__sk_common.skc_flags & (1UL << SOCK_DEAD_BIT);
-
-	if (st->flags & SOCKET_OWNED) {
-		if (dead || (st->flags & SOCKET_OWNER_ASKED) || !owner_is_gone(&st->owner))
-			return true;
-		/* Its process ended and left it open to another. */
-		st->flags |= SOCKET_OWNER_ASKED;
-		sweep_totals.awaiting_owner++;
-		return false;
-	}
-	/* Still in the accept queue: nobody holds it yet. */
-	if (!sk->sk_socket && !dead)
-		return false;
-	if (!(st->flags & SOCKET_OWNER_ASKED_TWICE)) {
-		st->flags |= st->flags & SOCKET_OWNER_ASKED ? SOCKET_OWNER_ASKED_TWICE
-							    : SOCKET_OWNER_ASKED;
-		sweep_totals.awaiting_owner++;
-		return false;
-	}
-	/* Two walks found no holder: its program is beyond our sight. */
-	if (!st->owner.tgid)
-		sweep_totals.unowned++;
-	st->flags |= SOCKET_OWNED;
-	return true;
 }
 
 /*
@@ -258,114 +191,5 @@ int tcp_sweep(struct bpf_iter__tcp *ctx)
 	add_delta(flow, st, &delta, tp->srtt_us >> 3);
 	if (st->flags & SOCKET_ACCEPT_UNTOLD)
 		tell_open(sk, st);
-	return 0;
-}
-
-/* ---- holders ------------------------------------------------------------------------------- */
-
-/*
- * Of several holders: for a connection the youngest process, for a listener the oldest, but a
- * service manager, which listens for others, only when there is nobody else.
- */
-static __always_inline bool better_candidate(const struct socket_state *st,
-					     const struct owner *holder, bool manager)
-{
-	bool against_manager = st->candidate_is_manager;
-
-	if (st->role != ROLE_LISTENER)
-		return holder->start_ns > st->candidate.start_ns;
-	if (manager != against_manager)
-		return against_manager;
-	return holder->start_ns < st->candidate.start_ns;
-}
-
-static __always_inline void tell_holder(struct bpf_iter_meta *meta, const struct sock *sk,
-					const struct owner *holder)
-{
-	struct holder_record r = {.owner = *holder};
-
-	r.socket_cookie = bpf_get_socket_cookie((void *)sk);
-	/* When the buffer is full the kernel shows this file again, in the next read. */
-	bpf_seq_write(meta->seq, &r, sizeof(r));
-}
-
-/* The first time that a walk meets a second holder, it tells of the first as well. */
-static __always_inline void note_several(struct bpf_iter_meta *meta, const struct sock *sk,
-					 struct socket_state *st, const struct owner *holder)
-{
-	__u32 generation = settings.holder_generation;
-	bool held = st->held_generation == generation;
-
-	if (!held && st->candidate_generation != generation)
-		return;
-	if (st->several_generation != generation) {
-		if (same_process(held ? &st->owner : &st->candidate, holder))
-			return;
-		st->several_generation = generation;
-		tell_holder(meta, sk, held ? &st->owner : &st->candidate);
-	}
-	tell_holder(meta, sk, holder);
-}
-
-SEC("iter/task_file")
-int tcp_holders(struct bpf_iter__task_file *ctx)
-{
-	struct task_struct *task = ctx->task;
-	struct file *file = ctx->file;
-	__u32 generation = settings.holder_generation;
-	struct socket_state *st;
-	struct socket *socket;
-	struct owner holder;
-	struct sock *sk;
-	bool manager;
-	int state;
-
-	if (!task || !file)
-		return 0;
-	socket = bpf_sock_from_file(file);
-	if (!socket)
-		return 0;
-	sk = socket->sk;
-	if (!sk ||
-	    (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6) ||
-	    !is_tcp(sk))
-		return 0;
-	state = sk->__sk_common.skc_state;
-	if (state == TCP_CLOSE)
-		return 0;
-	st = socket_create(sk);
-	if (!st)
-		return 0;
-	owner_of_task(task, &holder);
-	if (!st->role && state == TCP_LISTEN) {
-		st->role = ROLE_LISTENER;
-		st->flags |= SOCKET_OLDER;
-	}
-	if (!st->role && state == TCP_SYN_SENT) {
-		st->role = ROLE_CLIENT;
-		st->network_namespace = socket_namespace(sk);
-		st->owner = holder;
-		st->flags |= SOCKET_OWNED;
-		mark_owner(st);
-	}
-	note_several(ctx->meta, sk, st, &holder);
-	manager = st->role == ROLE_LISTENER && is_service_manager(task);
-	if (same_process(&st->owner, &holder) && !manager) {
-		st->held_generation = generation;
-		st->candidate_is_manager = 0;
-		/* It may have become another program unseen, and a listener's another user. */
-		if (st->owner.image != holder.image ||
-		    (st->role == ROLE_LISTENER && st->owner.uid != holder.uid)) {
-			st->candidate = holder;
-			st->candidate_generation = generation;
-		}
-		return 0;
-	}
-	if (st->held_generation == generation ||
-	    (st->candidate_generation == generation && !better_candidate(st, &holder, manager)))
-		return 0;
-	st->candidate = holder;
-	st->candidate_generation = generation;
-	st->candidate_is_manager = manager;
 	return 0;
 }

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Giving sockets to processes: what a walk over open files found, and what is still to be found. */
+#ifndef NETSONDE_OWNERSHIP_H
+#define NETSONDE_OWNERSHIP_H
+
+#include "core.h"
+
+static __always_inline void mark_owner(const struct socket_state *st)
+{
+	if (st->owner.tgid && st->owner.tgid != KERNEL_TGID)
+		mark(st->owner.tgid,
+		     st->role == ROLE_LISTENER ? MARK_OWNS | MARK_LISTENS : MARK_OWNS);
+}
+
+/* Takes over what the last walk over open files found. */
+static __always_inline void settle_owner(const struct sock *sk, struct socket_state *st)
+{
+	__u32 generation = settings.holder_generation;
+
+	if (st->owner.tgid == KERNEL_TGID)
+		return;
+	if (st->held_generation == generation) {
+		st->flags |= SOCKET_OWNED;
+		/* The same process, of which more is known now. */
+		if (st->candidate_generation == generation &&
+		    same_process(&st->candidate, &st->owner))
+			change_owner(sk, st, &st->candidate);
+	} else if (st->candidate_generation == generation) {
+		change_owner(sk, st, &st->candidate);
+		st->held_generation = generation;
+		st->flags |= SOCKET_OWNED;
+		st->flags &= ~(SOCKET_OWNER_ASKED | SOCKET_OWNER_ASKED_TWICE);
+		mark_owner(st);
+	} else {
+		return;
+	}
+	if (st->several_generation == generation || st->candidate_is_manager)
+		st->flags |= SOCKET_SHARED;
+	else
+		st->flags &= ~SOCKET_SHARED;
+}
+
+/* What needs no process to hold it. */
+static __always_inline void settle_kernels(const struct sock *sk, const struct tcp_sock *tp,
+					   struct socket_state *st)
+{
+	if (st->owner.tgid || !is_kernels(sk, multipath_socket(sk, tp)))
+		return;
+	owner_is_kernel(&st->owner);
+	st->flags |= SOCKET_OWNED;
+}
+
+/* Whether the measurements of a socket may go to the owner that it has now. */
+static __always_inline bool owner_settled(const struct sock *sk, struct socket_state *st)
+{
+	bool dead = sk->__sk_common.skc_flags & (1UL << SOCK_DEAD_BIT);
+
+	if (st->flags & SOCKET_OWNED) {
+		if (dead || (st->flags & SOCKET_OWNER_ASKED) || !owner_is_gone(&st->owner))
+			return true;
+		/* Its process ended and left it open to another. */
+		st->flags |= SOCKET_OWNER_ASKED;
+		sweep_totals.awaiting_owner++;
+		return false;
+	}
+	/* Still in the accept queue: nobody holds it yet. */
+	if (!sk->sk_socket && !dead)
+		return false;
+	if (!(st->flags & SOCKET_OWNER_ASKED_TWICE)) {
+		st->flags |= st->flags & SOCKET_OWNER_ASKED ? SOCKET_OWNER_ASKED_TWICE
+							    : SOCKET_OWNER_ASKED;
+		sweep_totals.awaiting_owner++;
+		return false;
+	}
+	/* Two walks found no holder: its program is beyond our sight. */
+	if (!st->owner.tgid)
+		sweep_totals.unowned++;
+	st->flags |= SOCKET_OWNED;
+	return true;
+}
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What packets, sweeps and the end of a socket share: its count on the way into its flow. */
+#ifndef NETSONDE_UDP_DATAGRAM_H
+#define NETSONDE_UDP_DATAGRAM_H
+
+#include "core.h"
+#include "ownership.h"
+
+static __always_inline __u64 judge_datagrams(const struct socket_state *st, const __u64 *remote,
+					     __u16 port)
+{
+	__u32 about = RULE_UDP << 16 | SELECT_HAS_REMOTE | port;
+
+	if ((st->flags & SOCKET_OWNED) && st->owner.tgid != KERNEL_TGID)
+		about |= SELECT_HAS_USER;
+	return select_socket(remote[0], remote[1], about, st->owner.uid);
+}
+
+/* Judges the one flow that the socket counts for by itself. */
+static __always_inline void judge_flow(struct socket_state *st, const __u64 *remote)
+{
+	__u64 verdict = judge_datagrams(st, remote, st->server_port);
+
+	st->rule_generation = settings.rule_generation;
+	st->rules = verdict;
+	st->flags &= ~SOCKET_EXCLUDED;
+	if (verdict & SELECT_EXCLUDED)
+		st->flags |= SOCKET_EXCLUDED;
+}
+
+/* Packets are counted on other processors meanwhile: each number is taken out whole. */
+static __always_inline void flush_datagrams(struct socket_state *st)
+{
+	struct flow_value *flow;
+	struct flow_key key;
+
+	if (!st->last.transmit_segments && !st->last.receive_segments)
+		return;
+	if (!st->owner.tgid)
+		count_loss(LOSS_UNOWNED);
+	datagram_key(&key, st);
+	flow = flow_entry(&key);
+	/* The count stays as it is: the next sweep tries again. */
+	if (!flow)
+		return;
+	add(&flow->transmit_bytes, __sync_lock_test_and_set(&st->last.transmit_bytes, 0));
+	add(&flow->receive_bytes, __sync_lock_test_and_set(&st->last.receive_bytes, 0));
+	add(&flow->transmit_segments, __sync_lock_test_and_set(&st->last.transmit_segments, 0));
+	add(&flow->receive_segments, __sync_lock_test_and_set(&st->last.receive_segments, 0));
+}
+
+/* Whoever ends a socket that is nobody's has it, unless the kernel does. */
+static __always_inline void take_over_datagrams(struct socket_state *st, struct task_struct *caller)
+{
+	bool counted = st->flags & SOCKET_COUNTED;
+
+	if ((caller->flags & PF_KTHREAD) || counted)
+		return;
+	owner_of_task(caller, &st->owner);
+	st->flags |= SOCKET_OWNED;
+}
+
+#endif

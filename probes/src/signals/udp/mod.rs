@@ -1,0 +1,69 @@
+//! UDP sockets: bytes and datagrams both ways, and what found no room.
+
+pub mod metrics;
+
+use super::Signal;
+use super::flow::{MeasuredValue, Measurement};
+use crate::records::raw;
+use crate::verdict::{Hook, Need, Target};
+
+/// UDP as netsonde sees it.
+pub const SIGNAL: Signal = Signal {
+    name: "udp",
+    description: "UDP sockets: bytes, datagrams, drops",
+    essential: false,
+    hooks: &[
+        Hook {
+            program: "udp_sent",
+            target: Target::Cgroup("cgroup_skb/egress"),
+            need: Need::Required,
+            uses_socket_storage: true,
+        },
+        Hook {
+            program: "udp_received",
+            target: Target::Cgroup("cgroup_skb/ingress"),
+            need: Need::Required,
+            uses_socket_storage: true,
+        },
+        Hook {
+            program: "udp_created",
+            target: Target::Cgroup("cgroup/sock_create"),
+            need: Need::Optional("new sockets have no owner before the next sweep"),
+            uses_socket_storage: true,
+        },
+        Hook {
+            program: "udp_released",
+            target: Target::Cgroup("cgroup/sock_release"),
+            need: Need::Optional("what a socket moved since the last sweep before its end is missing"),
+            uses_socket_storage: true,
+        },
+        Hook {
+            program: "udp_dropped",
+            target: Target::Tracepoint("udp_fail_queue_rcv_skb"),
+            need: Need::Optional("datagrams that found no room count as received"),
+            uses_socket_storage: true,
+        },
+        Hook {
+            program: "udp_sweep",
+            target: Target::Iterator("udp"),
+            need: Need::Required,
+            uses_socket_storage: true,
+        },
+    ],
+    metrics: metrics::ALL,
+    events: &[],
+};
+
+/// The kernel's words for the reasons, in the order of `enum drop_kind`.
+const DROP_REASONS: [&str; raw::drop_kind::DROP_KINDS.0 as usize] = ["SOCKET_RCVBUFF", "PROTO_MEM"];
+
+/// What a UDP flow measured, beyond what every flow does.
+pub(super) fn measure<'a>(v: &'a raw::flow_value, sink: &mut impl FnMut(Measurement<'a>)) {
+    for (reason, n) in DROP_REASONS.into_iter().zip(v.drops).filter(|(_, n)| *n != 0) {
+        sink(Measurement {
+            metric: &metrics::SOCKET_DROPS,
+            label: Some((&metrics::DROP_REASON, reason)),
+            value: MeasuredValue::Sum(n.cast_signed()),
+        });
+    }
+}

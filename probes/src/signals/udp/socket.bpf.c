@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * UDP: who sent and received how many datagrams. The kernel does not count them a socket, so two
+ * programs at the root control group see each packet on its way from and to its socket, and add to
+ * the socket's own state; a sweep and the socket's end move that into its flow. For TCP they cost a
+ * look at the protocol.
+ *
+ * A socket belongs to whoever made it. It is a client's when it sends first, and a server's when it
+ * receives first; a server's measurements do not tell its clients apart.
+ */
+#include "datagram.h"
+
+#define PASS 1
+
+SEC("cgroup/sock_create")
+int udp_created(struct bpf_sock *ctx)
+{
+	struct task_struct *caller;
+	struct socket_state *st;
+
+	if (ctx->protocol != IPPROTO_UDP && !(ctx->type == SOCK_DGRAM && !ctx->protocol))
+		return PASS;
+	st = bpf_sk_storage_get(&sockets, ctx, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!st) {
+		count_loss(LOSS_SOCKET_STORAGE);
+		return PASS;
+	}
+	caller = bpf_get_current_task_btf();
+	owner_of_task(caller, &st->owner);
+	st->flags = SOCKET_DATAGRAM | SOCKET_OWNED;
+	st->opened_ns = bpf_ktime_get_boot_ns();
+	st->network_namespace = BPF_CORE_READ(caller, nsproxy, net_ns, ns.inum);
+	mark_owner(st);
+	return PASS;
+}
+
+SEC("cgroup/sock_release")
+int udp_released(struct bpf_sock *ctx)
+{
+	struct task_struct *caller;
+	struct flow_value *flow;
+	struct socket_state *st;
+	struct flow_key key;
+
+	if (ctx->protocol != IPPROTO_UDP)
+		return PASS;
+	st = bpf_sk_storage_get(&sockets, ctx, NULL, 0);
+	if (!st || !st->role || (st->flags & SOCKET_EXCLUDED))
+		return PASS;
+	caller = bpf_get_current_task_btf();
+	if (!(st->flags & SOCKET_OWNED) || owner_is_gone(&st->owner))
+		take_over_datagrams(st, caller);
+	flush_datagrams(st);
+	if (st->flags & SOCKET_COUNTED) {
+		datagram_key(&key, st);
+		flow = flow_entry(&key);
+		if (flow)
+			__sync_fetch_and_add(&flow->active, -1);
+	}
+	return PASS;
+}
+
+/* What of a packet is of interest. */
+struct datagrams {
+	__u64 source[2];
+	__u64 destination[2];
+	__u32 bytes; /* of payload, without any header */
+	__u32 count; /* more than one with segmentation offload in either direction */
+	__u16 source_port;
+	__u16 destination_port;
+	bool quic;
+};
+
+static __always_inline bool looks_like_quic(const struct datagrams *d, const __u8 *payload,
+					    const void *end)
+{
+	if (d->source_port != 443 && d->destination_port != 443)
+		return false;
+	/* A long header with a version (RFC 9000, 17.2). */
+	if ((void *)payload + 5 > end)
+		return false;
+	return (payload[0] & 0xc0) == 0xc0 && (payload[1] | payload[2] | payload[3] | payload[4]);
+}
+
+static __always_inline bool read_datagrams(struct __sk_buff *skb, struct datagrams *d)
+{
+	void *end = (void *)(long)skb->data_end;
+	__u8 *ip = (void *)(long)skb->data;
+	__be16 *ports;
+	__u32 header;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		if ((void *)ip + 20 > end || ip[9] != IPPROTO_UDP)
+			return false;
+		header = (ip[0] & 15) * 4;
+		map_ipv4((__u8 *)d->source, *(__be32 *)(ip + 12));
+		map_ipv4((__u8 *)d->destination, *(__be32 *)(ip + 16));
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		if ((void *)ip + 40 > end || ip[6] != IPPROTO_UDP)
+			return false;
+		header = 40;
+		__builtin_memcpy(d->source, ip + 8, 16);
+		__builtin_memcpy(d->destination, ip + 24, 16);
+	} else {
+		return false;
+	}
+	ports = (void *)ip + header;
+	if ((void *)(ports + 4) > end)
+		return false;
+	d->source_port = bpf_ntohs(ports[0]);
+	d->destination_port = bpf_ntohs(ports[1]);
+	d->bytes = skb->len - header - 8;
+	d->count = skb->gso_segs ?: 1;
+	d->quic = looks_like_quic(d, (__u8 *)(ports + 4), end);
+	return true;
+}
+
+/* The state of the packet's socket; one that is met for the first time is older than netsonde. */
+static __always_inline struct socket_state *state_of(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct socket_state *st;
+
+	sk = sk ? bpf_sk_fullsock(sk) : NULL;
+	if (!sk)
+		return NULL;
+	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	if (st)
+		return st;
+	st = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (st)
+		st->flags = SOCKET_DATAGRAM | SOCKET_OLDER;
+	else
+		count_loss(LOSS_SOCKET_STORAGE);
+	return st;
+}
+
+/* Where clients' ports begin, as a rule (net.ipv4.ip_local_port_range). */
+#define FIRST_EPHEMERAL_PORT 32768
+
+static __always_inline void take_role(struct socket_state *st, const struct datagrams *d, bool sent)
+{
+	__u16 local_port = sent ? d->source_port : d->destination_port;
+	bool serves = !sent;
+
+	/* Of an older one, nobody saw the first. */
+	if (sent && (st->flags & SOCKET_OLDER) && local_port < FIRST_EPHEMERAL_PORT &&
+	    d->destination_port >= FIRST_EPHEMERAL_PORT)
+		serves = true;
+	st->local_port = local_port;
+	if (serves == sent) { /* the server's end is where it comes from */
+		st->server_address[0] = d->source[0];
+		st->server_address[1] = d->source[1];
+		st->server_port = d->source_port;
+	} else {
+		st->server_address[0] = d->destination[0];
+		st->server_address[1] = d->destination[1];
+		st->server_port = d->destination_port;
+	}
+	st->role = serves ? ROLE_SERVER : ROLE_CLIENT;
+}
+
+static __always_inline void add_datagrams(struct flow_value *flow, const struct datagrams *d,
+					  bool sent)
+{
+	add(sent ? &flow->transmit_bytes : &flow->receive_bytes, d->bytes);
+	add(sent ? &flow->transmit_segments : &flow->receive_segments, d->count);
+}
+
+/* Those that do not go where the socket's own count goes: a client with several servers. */
+static __noinline int count_apart(struct socket_state *st, const struct datagrams *d, bool sent)
+{
+	bool serves, source_serves;
+	struct flow_value *flow;
+	struct flow_key key;
+	__u64 verdict;
+
+	if (!st || !d)
+		return 0;
+	serves = st->role == ROLE_SERVER;
+	source_serves = serves == sent;
+	datagram_key(&key, st);
+	__builtin_memcpy(key.server_address, source_serves ? d->source : d->destination, 16);
+	key.server_port = source_serves ? d->source_port : d->destination_port;
+	if (settings.keep_client_address)
+		__builtin_memcpy(key.client_address, source_serves ? d->destination : d->source,
+				 16);
+	if (settings.rule_generation) {
+		verdict = judge_datagrams(st, sent ? d->destination : d->source, key.server_port);
+		if (verdict & SELECT_EXCLUDED)
+			return 0;
+		key.rules = verdict;
+	}
+	flow = flow_entry(&key);
+	if (flow)
+		add_datagrams(flow, d, sent);
+	return 0;
+}
+
+static __always_inline bool is_the_flows(const struct socket_state *st, const struct datagrams *d,
+					 bool sent)
+{
+	bool source_serves = (st->role == ROLE_SERVER) == sent;
+	const __u64 *address = source_serves ? d->source : d->destination;
+	__u16 port = source_serves ? d->source_port : d->destination_port;
+
+	if (settings.keep_client_address || (settings.rule_count && st->role == ROLE_SERVER))
+		return false;
+	return address[0] == st->server_address[0] && address[1] == st->server_address[1] &&
+	       port == st->server_port;
+}
+
+static __always_inline int count_datagrams(struct __sk_buff *skb, bool sent)
+{
+	struct socket_state *st;
+	struct datagrams d = {};
+
+	if (!read_datagrams(skb, &d))
+		return PASS;
+	st = state_of(skb);
+	if (!st)
+		return PASS;
+	if (!st->role)
+		take_role(st, &d, sent);
+	if (d.quic && !(st->flags & SOCKET_QUIC))
+		st->flags |= SOCKET_QUIC;
+	if (!is_the_flows(st, &d, sent)) {
+		count_apart(st, &d, sent);
+		return PASS;
+	}
+	if (st->rule_generation != settings.rule_generation)
+		judge_flow(st, sent ? d.destination : d.source);
+	if (st->flags & SOCKET_EXCLUDED)
+		return PASS;
+	if (sent) {
+		__sync_fetch_and_add(&st->last.transmit_bytes, d.bytes);
+		__sync_fetch_and_add(&st->last.transmit_segments, d.count);
+	} else {
+		__sync_fetch_and_add(&st->last.receive_bytes, d.bytes);
+		__sync_fetch_and_add(&st->last.receive_segments, d.count);
+	}
+	return PASS;
+}
+
+SEC("cgroup_skb/egress")
+int udp_sent(struct __sk_buff *skb)
+{
+	return count_datagrams(skb, true);
+}
+
+/* Behind sk_filter_trim_cap(), before the datagram is put into the receive queue. */
+SEC("cgroup_skb/ingress")
+int udp_received(struct __sk_buff *skb)
+{
+	return count_datagrams(skb, false);
+}
+
+/* A datagram that was counted just now and found no room. */
+SEC("tp_btf/udp_fail_queue_rcv_skb")
+int BPF_PROG(udp_dropped, int error, struct sock *sk, struct sk_buff *skb)
+{
+	__u32 kind = error == -ENOMEM ? DROP_RECEIVE_BUFFER : DROP_MEMORY;
+	struct skb_shared_info *shared;
+	struct flow_value *flow;
+	struct socket_state *st;
+	struct flow_key key;
+	__u32 count;
+
+	if (sk->sk_protocol != IPPROTO_UDP)
+		return 0;
+	st = socket_lookup(sk);
+	if (!st || !st->role || (st->flags & SOCKET_EXCLUDED))
+		return 0;
+	shared = (void *)(BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, end));
+	count = BPF_CORE_READ(shared, gso_segs) ?: 1;
+	__sync_fetch_and_add(&st->last.receive_bytes, -(__u64)skb->len);
+	__sync_fetch_and_add(&st->last.receive_segments, -count);
+	datagram_key(&key, st);
+	flow = flow_entry(&key);
+	if (flow)
+		add(&flow->drops[kind], count);
+	return 0;
+}
