@@ -97,13 +97,15 @@ mod tests {
     use std::collections::BTreeMap;
     use std::net::{IpAddr, Ipv4Addr};
 
-    use netsonde_probes::records::{Owner, ProcessId, Role, RuleMask};
+    use netsonde_probes::records::{Owner, ProcessId, Role, RuleMask, Transport};
 
     use super::*;
 
     fn flow() -> Flow {
         Flow {
             owner: Owner { process: ProcessId { pid: 1, start_ns: 1 }, image: 0, uid: 0 },
+            transport: Transport::Tcp,
+            application: None,
             role: Role::Server,
             server_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             server_port: 22,

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use netsonde_probes::records::Role;
-use netsonde_probes::signals::tcp::{attributes, metrics};
+use netsonde_probes::records::{Role, Transport};
+use netsonde_probes::signals::flow::{FLOW_IO, IO_DIRECTION};
+use netsonde_probes::signals::tcp::metrics;
 
 use super::*;
 
@@ -26,6 +27,8 @@ fn flow(port: u16) -> NamedFlow {
     NamedFlow {
         process: None,
         user: Some("root".into()),
+        transport: Transport::Tcp,
+        application: None,
         role: Role::Client,
         server: (IpAddr::V4(Ipv4Addr::LOCALHOST), port),
         client: None,
@@ -34,11 +37,7 @@ fn flow(port: u16) -> NamedFlow {
 }
 
 fn sent(n: i64) -> Measurement<'static> {
-    Measurement {
-        metric: &metrics::FLOW_IO,
-        label: Some((&attributes::IO_DIRECTION, "transmit")),
-        value: MeasuredValue::Sum(n),
-    }
+    Measurement { metric: &FLOW_IO, label: Some((&IO_DIRECTION, "transmit")), value: MeasuredValue::Sum(n) }
 }
 
 fn active(n: i64) -> Measurement<'static> {

@@ -114,7 +114,7 @@ fn wrong_values_of_rules_say_what_is_right() {
         ("units = \"\"", "it may have 1 to 4096"),
         ("units = \"{a,b\"", "is not a glob"),
         ("ancestors = \"~/bin/x\"", "begin it with / or **/"),
-        ("transports = \"tpc\"", "is not a known transport (known: tcp)"),
+        ("transports = \"tpc\"", "is not a known transport (known: tcp, udp)"),
         ("port = \"443\"", "select.rule.r.port: unknown key; did you mean \"ports\"?"),
     ] {
         let error = wrong(&format!("[[select.rule]]\nname = \"r\"\naction = \"include\"\n{written}"));
@@ -156,7 +156,7 @@ fn wrong_values_say_what_is_right() {
         ("[signals]\ntcp = 1", "signals.tcp: invalid type: integer `1`, expected a boolean"),
         ("signals = 1", "signals: invalid type: integer `1`, expected a table"),
         ("events.enabled = \"listen\"", "expected a list"),
-        ("[signals]\nudp = true", "signals.udp: unknown key (known here: tcp)"),
+        ("[signals]\nsctp = true", "signals.sctp: unknown key; did you mean \"tcp\"? (known here: tcp, udp)"),
         ("[events]\nrate_limit = -1", "from 0 to 1000000"),
         (
             "[process]\ncommand_line = \"yes\"",
