@@ -38,25 +38,20 @@ SEC("cgroup/sock_release")
 int udp_released(struct bpf_sock *ctx)
 {
 	struct task_struct *caller;
-	struct flow_value *flow;
 	struct socket_state *st;
-	struct flow_key key;
 
 	if (ctx->protocol != IPPROTO_UDP)
 		return PASS;
 	st = bpf_sk_storage_get(&sockets, ctx, NULL, 0);
-	if (!st || !st->role || (st->flags & SOCKET_EXCLUDED))
+	if (!st || !st->role)
 		return PASS;
-	caller = bpf_get_current_task_btf();
-	if (!(st->flags & SOCKET_OWNED) || owner_is_gone(&st->owner))
-		take_over_datagrams(st, caller);
-	flush_datagrams(st);
-	if (st->flags & SOCKET_COUNTED) {
-		datagram_key(&key, st);
-		flow = flow_entry(&key);
-		if (flow)
-			__sync_fetch_and_add(&flow->active, -1);
+	if (!(st->flags & SOCKET_EXCLUDED)) {
+		caller = bpf_get_current_task_btf();
+		if (!(st->flags & SOCKET_OWNED) || owner_is_gone(&st->owner))
+			take_over_datagrams(st, caller);
+		flush_datagrams(st);
 	}
+	uncount(st);
 	return PASS;
 }
 
