@@ -4,6 +4,8 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
 
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::datagrams::{Agent, Counts, Making, Socket, SocketOption};
@@ -132,7 +134,7 @@ fn both_ends_are_exact_over_loopback() {
         &[
             (LOOPBACK, "127.0.0.1"),
             ("[::1]:0", "::1"),
-            ("0.0.0.0:0", "127.0.0.2"),
+            ("0.0.0.0:0", "127.0.0.1"),
             ("[::]:0", "127.0.0.1"),
             ("[::]:0", "::ffff:127.0.0.1"),
             ("[::]:0", "::1"),
@@ -686,6 +688,8 @@ fn assert_untold(configuration: &str) -> Telemetry {
     client.send(socket, Some(serving.local), SIZES).unwrap();
     server.echo(serving, SIZES.len() as u64).unwrap();
     client.receive(socket, SIZES.len() as u64).unwrap();
+    // Sweeps see the sockets too.
+    thread::sleep(Duration::from_millis(2500));
     client.end().unwrap();
     server.end().unwrap();
     let telemetry = daemon.stop().unwrap();
@@ -733,4 +737,42 @@ fn drops_are_exact_where_rules_look_at_each_client() {
     let sent = towards(&asking, Role::Client, serving.local).datagrams(&telemetry);
     assert_eq!(sent.sent, asked.sent + 100);
     towards(&answering, Role::Server, serving.local).assert_datagrams(&telemetry, answered, drops);
+}
+
+#[test]
+fn an_open_socket_is_counted_under_one_name_at_a_time() {
+    let _host = Host::acquire().unwrap();
+    let place = Namespace::new().unwrap();
+    let daemon = Daemon::start(BY_PROCESS).unwrap();
+    let (mut server, mut client) = (Agent::start(Some(&place)).unwrap(), Agent::start(Some(&place)).unwrap());
+    let serving = open(&mut server, "127.0.0.1:443", &[]);
+    let socket = client.connect(serving.local).unwrap();
+    let subjects = [(&client.process, Role::Client), (&server.process, Role::Server)]
+        .map(|(process, role)| (towards(process, role, serving.local), process.clone(), role));
+    let wait = |all: i64, quic: i64| {
+        for (subject, process, role) in &subjects {
+            let named = towards(process, *role, serving.local).with("network.protocol.name", "quic");
+            daemon
+                .wait(&format!("{all} open sockets, {quic} of QUIC"), |seen| {
+                    (subject.sum(seen, UDP_ACTIVE), named.sum(seen, UDP_ACTIVE)) == (all, quic)
+                })
+                .unwrap();
+        }
+    };
+    client.send(socket, None, &[20]).unwrap();
+    server.receive(serving, 1).unwrap();
+    wait(1, 0);
+    // Only now is it seen to be QUIC.
+    client.send_data(socket, None, &[1200], "c300000001").unwrap();
+    server.receive(serving, 1).unwrap();
+    wait(1, 1);
+    let rule = "[[select.rule]]\nname = \"none\"\naction = \"exclude\"\ntransports = \"udp\"\n";
+    daemon.reload(&format!("{BY_PROCESS}{rule}")).unwrap();
+    wait(0, 0);
+    daemon.reload(BY_PROCESS).unwrap();
+    wait(1, 1);
+    client.end().unwrap();
+    server.end().unwrap();
+    wait(0, 0);
+    daemon.stop().unwrap();
 }
