@@ -32,6 +32,7 @@
 #define SOCKET_BINARY_DELETED	 (1 << 14) /* the owner's, when it got the socket */
 #define SOCKET_DATAGRAM		 (1 << 15) /* of UDP */
 #define SOCKET_QUIC		 (1 << 16)
+#define SOCKET_COUNTED_QUIC	 (1 << 17) /* of UDP: it counts as active with QUIC's */
 
 /* The counters of a tcp_sock, turned into what is published. */
 struct reading {
@@ -69,6 +70,7 @@ struct socket_state {
 	__u32 several_generation;   /* walk that found several processes to hold it */
 	__u32 rule_generation;	    /* of the rules that judged it */
 	__u32 rules;		    /* those that may apply, for user space */
+	__u32 counted_rules;	    /* of UDP: those under which it counts as active */
 	__u32 flags;
 	__u16 local_port;
 	union {
@@ -212,11 +214,22 @@ static __always_inline void datagram_key(struct flow_key *key, const struct sock
 	key->server_port = st->server_port;
 }
 
+/* Under which it counts as active, whatever has been learnt of it since. */
+static __always_inline void counted_datagram_key(struct flow_key *key,
+						 const struct socket_state *st)
+{
+	datagram_key(key, st);
+	key->rules = st->counted_rules;
+	key->application =
+		st->flags & SOCKET_COUNTED_QUIC ? APPLICATION_QUIC : APPLICATION_UNKNOWN;
+}
+
+/* Of a connection, or of a socket for datagrams that counts as active. */
 static __always_inline void flow_key_of(struct flow_key *key, const struct sock_common *skc,
 					const struct socket_state *st)
 {
 	if (st->flags & SOCKET_DATAGRAM) {
-		datagram_key(key, st);
+		counted_datagram_key(key, st);
 		return;
 	}
 	__builtin_memset(key, 0, sizeof(*key));

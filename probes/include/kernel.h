@@ -178,6 +178,8 @@ struct sk_buff {
 	unsigned int len;
 	unsigned char *head;
 	unsigned int end; /* an offset on 64-bit kernels (sk_buff_data_t) */
+	__u16 transport_header;
+	__u16 network_header;
 };
 
 struct skb_shared_info {

@@ -5,8 +5,14 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use jiff::Timestamp;
 
+use crate::datagrams::Counts;
 use crate::report::{Connection, Moved, Process, Report};
 use crate::telemetry::{Attribute, Attributes, Event, Telemetry};
+
+/// Datagrams that found no room.
+pub const SOCKET_DROPS: &str = "netsonde.socket.drops";
+/// UDP sockets that are open.
+pub const UDP_ACTIVE: &str = "netsonde.udp.sockets.active";
 
 /// `netsonde.socket.role`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,6 +31,23 @@ impl Role {
     }
 }
 
+/// `network.transport`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Transport {
+    Tcp,
+    Udp,
+}
+
+impl Transport {
+    /// As it stands in the attribute.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
 /// What netsonde is asked about: one program in one role, or less of it.
 pub struct Subject {
     role: Role,
@@ -32,12 +55,17 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// A program in a role.
+    /// A program in a role, over TCP.
     pub fn new(program: &Path, role: Role) -> Self {
+        Self::over(Transport::Tcp, program, role)
+    }
+
+    /// A program in a role, over any transport.
+    pub fn over(transport: Transport, program: &Path, role: Role) -> Self {
         let filter = vec![
             ("process.executable.path", program.into()),
             ("netsonde.socket.role", role.name().into()),
-            ("network.transport", "tcp".into()),
+            ("network.transport", transport.name().into()),
         ];
         Self { role, filter }
     }
@@ -76,6 +104,32 @@ impl Subject {
             self.sum_where(telemetry, "netsonde.flow.io", "network.io.direction", direction) as u64
         };
         Moved { sent: bytes("transmit"), received: bytes("receive") }
+    }
+
+    /// Bytes and packets by direction; of UDP, a packet is a datagram.
+    pub fn datagrams(&self, telemetry: &Telemetry) -> Counts {
+        let Moved { sent: sent_bytes, received: received_bytes } = self.moved(telemetry);
+        let packets = |direction| {
+            self.sum_where(telemetry, "netsonde.flow.packets", "network.io.direction", direction) as u64
+        };
+        Counts { sent: packets("transmit"), sent_bytes, received: packets("receive"), received_bytes }
+    }
+
+    /// Fails unless bytes and datagrams are exactly these, so many were dropped for want of room, and no socket is
+    /// open any more.
+    pub fn assert_datagrams(&self, telemetry: &Telemetry, counts: Counts, drops: u64) {
+        let full = self.sum_where(telemetry, SOCKET_DROPS, "netsonde.drop.reason", "SOCKET_RCVBUFF");
+        let found = (self.datagrams(telemetry), full, self.sum(telemetry, UDP_ACTIVE));
+        let expected = (counts, drops as i64, 0);
+        assert_eq!(
+            found,
+            expected,
+            "(datagrams, drops, active), found and expected, for {:?}; every flow that was told of:\n{}",
+            self.filter,
+            told(telemetry, &["netsonde.flow.packets", SOCKET_DROPS, UDP_ACTIVE, "netsonde.self.losses"])
+        );
+        // A drop for another reason would be one that the program does not know of.
+        assert_eq!(self.sum(telemetry, SOCKET_DROPS), full);
     }
 
     /// Connections of a kind: opened, accepted, closed.
@@ -176,7 +230,7 @@ pub fn assert_absent(events: &[&Event], name: &str) {
 
 /// The connections of every flow and all that netsonde says it lost, so that what is missing here can be found there.
 fn every_connection(telemetry: &Telemetry) -> String {
-    let told = [
+    let metrics = [
         "netsonde.tcp.connections",
         "netsonde.self.losses",
         "netsonde.self.program.skipped",
@@ -184,7 +238,12 @@ fn every_connection(telemetry: &Telemetry) -> String {
         "netsonde.self.sweep.sockets",
         "netsonde.self.flows.usage",
     ];
-    let points = told.iter().flat_map(|metric| telemetry.newest(metric, &[]));
+    told(telemetry, &metrics)
+}
+
+/// The newest readings of these metrics, one a line.
+fn told(telemetry: &Telemetry, metrics: &[&str]) -> String {
+    let points = metrics.iter().flat_map(|metric| telemetry.newest(metric, &[]));
     points.map(|point| format!("{} {:?}: {}\n", point.metric, point.attributes, point.number)).collect()
 }
 

@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod cleanup;
 pub mod command;
 pub mod daemon;
+pub mod datagrams;
 pub mod decoder;
 pub mod expect;
 pub mod host;

@@ -2,7 +2,7 @@
 //! be told from everything else on the host.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -120,7 +120,21 @@ impl Running {
 
     /// Lets a stepping client go on.
     pub fn step(&mut self) -> Result<()> {
-        Ok(self.input.as_mut().context("its input is closed")?.write_all(b"\n")?)
+        self.tell("")
+    }
+
+    /// Writes one line to its standard input.
+    pub fn tell(&mut self, line: &str) -> Result<()> {
+        Ok(self.input.as_mut().context("its input is closed")?.write_all(format!("{line}\n").as_bytes())?)
+    }
+
+    /// Ends its standard input, and waits until it and what it left behind have ended their standard output.
+    pub fn end(mut self) -> Result<()> {
+        self.input = None;
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest)?;
+        ensure!(rest.is_empty(), "a program that was to end had more to say: {rest}");
+        self.wait()
     }
 
     /// Waits for the end of the process that was started; others that it left behind may go on printing.

@@ -6,14 +6,17 @@
 #include "core.h"
 #include "ownership.h"
 
+/* Without a remote end for a server as a whole. */
 static __always_inline __u64 judge_datagrams(const struct socket_state *st, const __u64 *remote,
 					     __u16 port)
 {
-	__u32 about = RULE_UDP << 16 | SELECT_HAS_REMOTE | port;
+	__u32 about = RULE_UDP << 16 | port;
 
+	if (remote)
+		about |= SELECT_HAS_REMOTE;
 	if ((st->flags & SOCKET_OWNED) && st->owner.tgid != KERNEL_TGID)
 		about |= SELECT_HAS_USER;
-	return select_socket(remote[0], remote[1], about, st->owner.uid);
+	return select_socket(remote ? remote[0] : 0, remote ? remote[1] : 0, about, st->owner.uid);
 }
 
 /* Judges the one flow that the socket counts for by itself. */
@@ -28,11 +31,27 @@ static __always_inline void judge_flow(struct socket_state *st, const __u64 *rem
 		st->flags |= SOCKET_EXCLUDED;
 }
 
+/* Takes a socket that counts as active out of the flow that it counts with. */
+static __always_inline void uncount(struct socket_state *st)
+{
+	struct flow_value *flow;
+	struct flow_key key;
+
+	if (!(st->flags & SOCKET_COUNTED))
+		return;
+	counted_datagram_key(&key, st);
+	flow = flow_entry(&key);
+	if (flow)
+		__sync_fetch_and_add(&flow->active, -1);
+	st->flags &= ~(SOCKET_COUNTED | SOCKET_COUNTED_QUIC);
+}
+
 /* Packets are counted on other processors meanwhile: each number is taken out whole. */
 static __always_inline void flush_datagrams(struct socket_state *st)
 {
 	struct flow_value *flow;
 	struct flow_key key;
+	__s32 received;
 
 	if (!st->last.transmit_segments && !st->last.receive_segments)
 		return;
@@ -46,7 +65,9 @@ static __always_inline void flush_datagrams(struct socket_state *st)
 	add(&flow->transmit_bytes, __sync_lock_test_and_set(&st->last.transmit_bytes, 0));
 	add(&flow->receive_bytes, __sync_lock_test_and_set(&st->last.receive_bytes, 0));
 	add(&flow->transmit_segments, __sync_lock_test_and_set(&st->last.transmit_segments, 0));
-	add(&flow->receive_segments, __sync_lock_test_and_set(&st->last.receive_segments, 0));
+	/* Below zero when it was taken out between a datagram's arrival and its drop. */
+	received = __sync_lock_test_and_set(&st->last.receive_segments, 0);
+	add(&flow->receive_segments, (__s64)received);
 }
 
 /* Whoever ends a socket that is nobody's has it, unless the kernel does. */

@@ -38,25 +38,20 @@ SEC("cgroup/sock_release")
 int udp_released(struct bpf_sock *ctx)
 {
 	struct task_struct *caller;
-	struct flow_value *flow;
 	struct socket_state *st;
-	struct flow_key key;
 
 	if (ctx->protocol != IPPROTO_UDP)
 		return PASS;
 	st = bpf_sk_storage_get(&sockets, ctx, NULL, 0);
-	if (!st || !st->role || (st->flags & SOCKET_EXCLUDED))
+	if (!st || !st->role)
 		return PASS;
-	caller = bpf_get_current_task_btf();
-	if (!(st->flags & SOCKET_OWNED) || owner_is_gone(&st->owner))
-		take_over_datagrams(st, caller);
-	flush_datagrams(st);
-	if (st->flags & SOCKET_COUNTED) {
-		datagram_key(&key, st);
-		flow = flow_entry(&key);
-		if (flow)
-			__sync_fetch_and_add(&flow->active, -1);
+	if (!(st->flags & SOCKET_EXCLUDED)) {
+		caller = bpf_get_current_task_btf();
+		if (!(st->flags & SOCKET_OWNED) || owner_is_gone(&st->owner))
+			take_over_datagrams(st, caller);
+		flush_datagrams(st);
 	}
+	uncount(st);
 	return PASS;
 }
 
@@ -141,12 +136,16 @@ static __always_inline struct socket_state *state_of(struct __sk_buff *skb)
 static __always_inline void take_role(struct socket_state *st, const struct datagrams *d, bool sent)
 {
 	__u16 local_port = sent ? d->source_port : d->destination_port;
+	__u16 remote_port = sent ? d->destination_port : d->source_port;
 	bool serves = !sent;
 
 	/* Of an older one, nobody saw the first. */
-	if (sent && (st->flags & SOCKET_OLDER) && local_port < FIRST_EPHEMERAL_PORT &&
-	    d->destination_port >= FIRST_EPHEMERAL_PORT)
-		serves = true;
+	if (st->flags & SOCKET_OLDER) {
+		if (local_port < FIRST_EPHEMERAL_PORT && remote_port >= FIRST_EPHEMERAL_PORT)
+			serves = true;
+		if (local_port >= FIRST_EPHEMERAL_PORT && remote_port < FIRST_EPHEMERAL_PORT)
+			serves = false;
+	}
 	st->local_port = local_port;
 	if (serves == sent) { /* the server's end is where it comes from */
 		st->server_address[0] = d->source[0];
@@ -167,18 +166,17 @@ static __always_inline void add_datagrams(struct flow_value *flow, const struct 
 	add(sent ? &flow->transmit_segments : &flow->receive_segments, d->count);
 }
 
-/* Those that do not go where the socket's own count goes: a client with several servers. */
-static __noinline int count_apart(struct socket_state *st, const struct datagrams *d, bool sent)
+/*
+ * The flow of those that do not go where the socket's own count goes: of a client with several
+ * servers, and wherever clients are told apart. None for one that a rule leaves out.
+ */
+static __noinline struct flow_value *flow_apart(const struct socket_state *st,
+						const struct datagrams *d, bool sent)
 {
-	bool serves, source_serves;
-	struct flow_value *flow;
+	bool source_serves = (st->role == ROLE_SERVER) == sent;
 	struct flow_key key;
 	__u64 verdict;
 
-	if (!st || !d)
-		return 0;
-	serves = st->role == ROLE_SERVER;
-	source_serves = serves == sent;
 	datagram_key(&key, st);
 	__builtin_memcpy(key.server_address, source_serves ? d->source : d->destination, 16);
 	key.server_port = source_serves ? d->source_port : d->destination_port;
@@ -188,13 +186,10 @@ static __noinline int count_apart(struct socket_state *st, const struct datagram
 	if (settings.rule_generation) {
 		verdict = judge_datagrams(st, sent ? d->destination : d->source, key.server_port);
 		if (verdict & SELECT_EXCLUDED)
-			return 0;
+			return NULL;
 		key.rules = verdict;
 	}
-	flow = flow_entry(&key);
-	if (flow)
-		add_datagrams(flow, d, sent);
-	return 0;
+	return flow_entry(&key);
 }
 
 static __always_inline bool is_the_flows(const struct socket_state *st, const struct datagrams *d,
@@ -212,6 +207,7 @@ static __always_inline bool is_the_flows(const struct socket_state *st, const st
 
 static __always_inline int count_datagrams(struct __sk_buff *skb, bool sent)
 {
+	struct flow_value *flow;
 	struct socket_state *st;
 	struct datagrams d = {};
 
@@ -225,7 +221,9 @@ static __always_inline int count_datagrams(struct __sk_buff *skb, bool sent)
 	if (d.quic && !(st->flags & SOCKET_QUIC))
 		st->flags |= SOCKET_QUIC;
 	if (!is_the_flows(st, &d, sent)) {
-		count_apart(st, &d, sent);
+		flow = flow_apart(st, &d, sent);
+		if (flow)
+			add_datagrams(flow, &d, sent);
 		return PASS;
 	}
 	if (st->rule_generation != settings.rule_generation)
@@ -255,29 +253,64 @@ int udp_received(struct __sk_buff *skb)
 	return count_datagrams(skb, false);
 }
 
-/* A datagram that was counted just now and found no room. */
+/* The same of a packet as the kernel has it, its UDP header already behind it. */
+static __always_inline bool read_queued(struct sk_buff *skb, struct datagrams *d)
+{
+	unsigned char *head = BPF_CORE_READ(skb, head);
+	struct skb_shared_info *shared = (void *)(head + BPF_CORE_READ(skb, end));
+	__be16 ports[2];
+	__u8 ip[40];
+
+	/* Behind an IPv4 header are the 20 bytes of other headers, or of buffer. */
+	if (bpf_probe_read_kernel(ip, sizeof(ip), head + BPF_CORE_READ(skb, network_header)) ||
+	    bpf_probe_read_kernel(ports, sizeof(ports),
+				  head + BPF_CORE_READ(skb, transport_header)))
+		return false;
+	if (ip[0] >> 4 == 4) {
+		map_ipv4((__u8 *)d->source, *(__be32 *)(ip + 12));
+		map_ipv4((__u8 *)d->destination, *(__be32 *)(ip + 16));
+	} else {
+		__builtin_memcpy(d->source, ip + 8, 16);
+		__builtin_memcpy(d->destination, ip + 24, 16);
+	}
+	d->source_port = bpf_ntohs(ports[0]);
+	d->destination_port = bpf_ntohs(ports[1]);
+	d->bytes = skb->len;
+	d->count = BPF_CORE_READ(shared, gso_segs) ?: 1;
+	return true;
+}
+
+/* A datagram that was counted just now and found no room: it leaves the count where it went. */
 SEC("tp_btf/udp_fail_queue_rcv_skb")
 int BPF_PROG(udp_dropped, int error, struct sock *sk, struct sk_buff *skb)
 {
 	__u32 kind = error == -ENOMEM ? DROP_RECEIVE_BUFFER : DROP_MEMORY;
-	struct skb_shared_info *shared;
+	struct datagrams d = {};
 	struct flow_value *flow;
 	struct socket_state *st;
 	struct flow_key key;
-	__u32 count;
 
 	if (sk->sk_protocol != IPPROTO_UDP)
 		return 0;
 	st = socket_lookup(sk);
-	if (!st || !st->role || (st->flags & SOCKET_EXCLUDED))
+	if (!st || !st->role || !read_queued(skb, &d))
 		return 0;
-	shared = (void *)(BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, end));
-	count = BPF_CORE_READ(shared, gso_segs) ?: 1;
-	__sync_fetch_and_add(&st->last.receive_bytes, -(__u64)skb->len);
-	__sync_fetch_and_add(&st->last.receive_segments, -count);
+	if (!is_the_flows(st, &d, false)) {
+		flow = flow_apart(st, &d, false);
+		if (flow) {
+			__sync_fetch_and_add(&flow->receive_bytes, -(__u64)d.bytes);
+			__sync_fetch_and_add(&flow->receive_segments, -(__u64)d.count);
+			add(&flow->drops[kind], d.count);
+		}
+		return 0;
+	}
+	if (st->flags & SOCKET_EXCLUDED)
+		return 0;
+	__sync_fetch_and_add(&st->last.receive_bytes, -(__u64)d.bytes);
+	__sync_fetch_and_add(&st->last.receive_segments, -(__u64)d.count);
 	datagram_key(&key, st);
 	flow = flow_entry(&key);
 	if (flow)
-		add(&flow->drops[kind], count);
+		add(&flow->drops[kind], d.count);
 	return 0;
 }

@@ -2,13 +2,42 @@
 /* The sweep over UDP sockets: what they counted since the last one goes into their flows. */
 #include "datagram.h"
 
+/* Whoever is a server's other end, its socket as a whole is judged without one. */
+static __always_inline void judge_again(struct socket_state *st)
+{
+	__u64 server[2] = {st->server_address[0], st->server_address[1]};
+
+	if (st->rule_generation != settings.rule_generation)
+		judge_flow(st, st->role == ROLE_CLIENT ? server : NULL);
+}
+
+/* Counts a socket as active, under what is known of it now. */
+static __always_inline bool count_active(struct socket_state *st)
+{
+	bool quic = st->flags & SOCKET_QUIC, as_quic = st->flags & SOCKET_COUNTED_QUIC;
+	struct flow_value *flow;
+	struct flow_key key;
+
+	if ((st->flags & SOCKET_COUNTED) && quic == as_quic && st->rules == st->counted_rules)
+		return true;
+	uncount(st);
+	datagram_key(&key, st);
+	flow = flow_entry(&key);
+	if (!flow)
+		return false;
+	st->counted_rules = key.rules;
+	st->flags |= SOCKET_COUNTED;
+	if (key.application == APPLICATION_QUIC)
+		st->flags |= SOCKET_COUNTED_QUIC;
+	__sync_fetch_and_add(&flow->active, 1);
+	return true;
+}
+
 SEC("iter/udp")
 int udp_sweep(struct bpf_iter__udp *ctx)
 {
 	struct sock *sk = (struct sock *)ctx->udp_sk;
-	struct flow_value *flow;
 	struct socket_state *st;
-	struct flow_key key;
 
 	if (!sk || sk->sk_protocol != IPPROTO_UDP)
 		return 0;
@@ -20,16 +49,15 @@ int udp_sweep(struct bpf_iter__udp *ctx)
 	settle_kernels(sk, NULL, st);
 	settle_owner(sk, st);
 	follow_image(sk, st);
-	if (!st->role || (st->flags & SOCKET_EXCLUDED) || !owner_settled(sk, st))
+	if (!st->role)
 		return 0;
-	if (!(st->flags & SOCKET_COUNTED)) {
-		datagram_key(&key, st);
-		flow = flow_entry(&key);
-		if (!flow)
-			return 0;
-		st->flags |= SOCKET_COUNTED;
-		__sync_fetch_and_add(&flow->active, 1);
+	judge_again(st);
+	if (st->flags & SOCKET_EXCLUDED) {
+		uncount(st);
+		return 0;
 	}
+	if (!owner_settled(sk, st) || !count_active(st))
+		return 0;
 	flush_datagrams(st);
 	return 0;
 }
