@@ -103,6 +103,8 @@ fn translation_unit(sources: &[PathBuf]) -> Result<String, Box<dyn Error>> {
         "socket_role",
         "path_flag",
         "process_flag",
+        "process_number",
+        "rule_mask",
         "rule_transport",
         "histogram_layout",
     ] {

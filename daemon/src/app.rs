@@ -259,7 +259,7 @@ fn options(config: &Config) -> Options {
             event_ring: config.limits.event_ring.get(),
             process_ring: config.limits.process_ring.get(),
         },
-        legacy_hierarchy: legacy_hierarchy(&std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default()),
+        legacy_hierarchy: legacy_hierarchy(),
         settings: settings(config),
     }
 }

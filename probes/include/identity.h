@@ -23,8 +23,7 @@
 #define MARK_EXECED  8 /* since it owns sockets: see `images` */
 #define MARK_ALL     15
 
-#define MARK_BITS	    4
-#define PROCESSES_IN_A_WORD 16
+#define MARK_BITS 4
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -53,10 +53,8 @@ static __always_inline void settle_kernels(const struct sock *sk, const struct t
 /* Whether the measurements of a socket may go to the owner that it has now. */
 static __always_inline bool owner_settled(const struct sock *sk, struct socket_state *st)
 {
-	bool dead = sk->__sk_common.skc_flags & (1UL << SOCK_DEAD_BIT);
-
 	if (st->flags & SOCKET_OWNED) {
-		if (dead || (st->flags & SOCKET_OWNER_ASKED) || !owner_is_gone(&st->owner))
+		if (is_dead(sk) || (st->flags & SOCKET_OWNER_ASKED) || !owner_is_gone(&st->owner))
 			return true;
 		/* Its process ended and left it open to another. */
 		st->flags |= SOCKET_OWNER_ASKED;
@@ -64,7 +62,7 @@ static __always_inline bool owner_settled(const struct sock *sk, struct socket_s
 		return false;
 	}
 	/* Still in the accept queue: nobody holds it yet. */
-	if (!sk->sk_socket && !dead)
+	if (!sk->sk_socket && !is_dead(sk))
 		return false;
 	if (!(st->flags & SOCKET_OWNER_ASKED_TWICE)) {
 		st->flags |= st->flags & SOCKET_OWNER_ASKED ? SOCKET_OWNER_ASKED_TWICE

@@ -10,7 +10,10 @@
 #ifndef NETSONDE_RECORDS_H
 #define NETSONDE_RECORDS_H
 
-#define KERNEL_TGID 0xffffffffU /* in place of a process: the kernel itself */
+enum process_number {
+	PROCESSES_IN_A_WORD = 16,  /* of the `marks` map */
+	KERNEL_TGID = 0xffffffffU, /* in place of a process: the kernel itself */
+};
 
 /*
  * A process: its thread-group id in the host's namespace and when its leader started; and which of
@@ -248,11 +251,12 @@ struct cgroup_record {
 
 /* ---- selection ------------------------------------------------------------------------------- */
 
-#define RULES 30
-/* In a mask of rules: the kernel has decided, nobody need ask again. */
-#define RULES_DECIDED (1U << 31)
-/* The mask is of the second half of the table: rules change while masks are on their way. */
-#define RULES_ODD     (1U << 30)
+enum rule_mask {
+	RULES = 30,
+	RULES_ODD = 1U << 30,	  /* the mask is of the second half of the table */
+	RULES_DECIDED = 1U << 31, /* the kernel has decided: nobody need ask again */
+};
+
 #define RULE_NETWORKS 16
 #define RULE_PORTS    16
 #define RULE_USERS    16

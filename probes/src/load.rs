@@ -9,7 +9,7 @@ use libbpf_rs::{Link, Object, ObjectBuilder, OpenObject, PrintLevel, Program};
 
 use crate::error::{ProbeError, Result};
 use crate::facts::{Kernel, pid_max, root_cgroup};
-use crate::records::OBJECT;
+use crate::records::{OBJECT, raw::process_number};
 use crate::signals::{REGISTRY, Signal};
 use crate::verdict::{Hook, HookOutcome, SignalState, Target, signal_state, usable};
 
@@ -142,8 +142,7 @@ fn open(enabled: &dyn Fn(&Signal) -> bool, sizes: Sizes, skip: &dyn Fn(&str) -> 
             Some("flows_even" | "flows_odd") => sizes.flows,
             Some("events") => sizes.event_ring,
             Some("process_events") => sizes.process_ring,
-            // Sixteen processes to a word (`include/identity.h`).
-            Some("marks") => pid_max().div_ceil(16),
+            Some("marks") => pid_max().div_ceil(process_number::PROCESSES_IN_A_WORD.0),
             _ => continue,
         };
         map.set_max_entries(entries).map_err(error("size a BPF map"))?;

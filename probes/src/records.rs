@@ -105,14 +105,11 @@ pub struct Owner {
     pub uid: u32,
 }
 
-/// Stands for the kernel in place of a thread-group id (`KERNEL_TGID` in `include/records.h`).
-const KERNEL: u32 = u32::MAX;
-
 impl Owner {
     /// Whether the kernel made the socket for itself, as an NFS client's is.
     #[must_use]
     pub fn is_kernel(&self) -> bool {
-        self.process.pid == KERNEL
+        self.process.pid == raw::process_number::KERNEL_TGID.0
     }
 }
 
@@ -455,11 +452,11 @@ pub(crate) fn holder(bytes: &[u8]) -> Option<(u64, Owner)> {
     Some((r.socket_cookie, r.owner.into()))
 }
 
-/// In a mask of rules: there is nothing left to decide (`RULES_DECIDED` in `include/records.h`).
-const DECIDED: u32 = 1 << 31;
+/// There is nothing left to decide.
+const DECIDED: u32 = raw::rule_mask::RULES_DECIDED.0;
 
-/// In a mask of rules: which of the two halves of the kernel's table they are in (`RULES_ODD`).
-const ODD: u32 = 1 << 30;
+/// Which of the two halves of the kernel's table the rules are in.
+const ODD: u32 = raw::rule_mask::RULES_ODD.0;
 
 /// The selection rules that may apply to a socket, as far as the kernel can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -12,7 +12,7 @@ use crate::error::{ProbeError, Result};
 use crate::records::{bytes_of, raw};
 
 /// Most rules there can be.
-pub const MAX_RULES: usize = 30;
+pub const MAX_RULES: usize = raw::rule_mask::RULES.0 as usize;
 /// Most values of one key of a rule.
 pub const MAX_VALUES: usize = 16;
 

@@ -10,6 +10,7 @@ mod users;
 
 pub use clock::Clock;
 pub use command_line::Masker;
-pub use context::{Context, Runtime, legacy_hierarchy};
+pub use context::{Context, Runtime};
 pub use processes::{Process, ProcessTable};
+pub use procfs::legacy_hierarchy;
 pub use users::{Users, id_of_user};

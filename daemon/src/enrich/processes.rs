@@ -121,7 +121,8 @@ impl ProcessTable {
         }
     }
 
-    /// Changes the limits from the next walk on, and the masking of arguments from the next exec on.
+    /// Changes the limits from the next walk on, and the masking of arguments at once; those that were not wanted
+    /// before are known from the next exec on.
     pub fn reconfigure(&mut self, limit: usize, keep_ended_ns: u64, masker: Option<Masker>) {
         self.limit = limit;
         self.cgroups.set_limit(limit);

@@ -5,9 +5,10 @@
  * in between, and what is new since the last reading is added to the socket's flow.
  *
  * Owners. A client's is whoever called connect(), a listener's whoever called listen(). An accepted
- * child inherits the listener's; when that process has forked since, somebody else may have
- * accepted it, and the child's measurements wait until its holder shows itself: by closing it
- * (close() and shutdown() change its state in their caller's context) or in a walk over open files.
+ * child inherits the listener's; when that process has forked since, is a service manager, or
+ * shares the listener with others, somebody else may have accepted it, and the child's measurements
+ * wait until its holder shows itself: by closing it (close() and shutdown() change its state in
+ * their caller's context) or in a walk over open files.
  */
 #include "connection.h"
 #include "reading.h"
