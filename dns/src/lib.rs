@@ -11,6 +11,7 @@
 
 pub mod codes;
 pub mod message;
+pub mod stream;
 #[cfg(test)]
 mod testing;
 
