@@ -10,6 +10,7 @@
 #![warn(missing_docs)]
 
 pub mod codes;
+pub mod matching;
 pub mod message;
 pub mod stream;
 #[cfg(test)]
@@ -29,3 +30,4 @@ pub enum Direction {
     Received,
 }
 
+const SECOND_NS: u64 = 1_000_000_000;
