@@ -1,6 +1,6 @@
 //! DNS as an observer sees it, who is neither client nor server: reading [messages](message), putting those of TCP
 //! together ([stream]), joining queries with their responses ([matching]), bounding what becomes a metric
-//! ([questions]), and remembering which name an address was asked for by ([names]).
+//! ([questions]), and remembering.
 //!
 //! Everything here is a pure function of what it is given, times included, and bounded. Where payloads come from,
 //! which process a socket belongs to and what is exported is the daemon's matter. What does not fit, and what
@@ -10,8 +10,10 @@
 #![warn(missing_docs)]
 
 pub mod codes;
+pub mod hosts;
 pub mod matching;
 pub mod message;
+pub mod questions;
 pub mod stream;
 #[cfg(test)]
 mod testing;
