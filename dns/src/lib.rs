@@ -1,6 +1,6 @@
 //! DNS as an observer sees it, who is neither client nor server: reading [messages](message), putting those of TCP
 //! together ([stream]), joining queries with their responses ([matching]), bounding what becomes a metric
-//! ([questions]), and remembering.
+//! ([questions]), and remembering which name an address was asked for by ([names]).
 //!
 //! Everything here is a pure function of what it is given, times included, and bounded. Where payloads come from,
 //! which process a socket belongs to and what is exported is the daemon's matter. What does not fit, and what
@@ -13,6 +13,7 @@ pub mod codes;
 pub mod hosts;
 pub mod matching;
 pub mod message;
+pub mod names;
 pub mod questions;
 pub mod stream;
 #[cfg(test)]
