@@ -209,9 +209,9 @@ mod tests {
 
         #[test]
         fn what_is_written_is_found(address in any::<IpAddr>(), name in "[a-z][a-z0-9.-]{0,20}[a-z]") {
-            prop_assume!(!address.to_canonical().is_unspecified());
+            let expected = (!address.to_canonical().is_unspecified()).then_some(name.as_str());
             let hosts = Hosts::parse(&format!(" {address} {name} alias"));
-            prop_assert_eq!(hosts.name_of(address).map(|n| &**n), Some(name.as_str()));
+            prop_assert_eq!(hosts.name_of(address).map(|n| &**n), expected);
         }
     }
 }

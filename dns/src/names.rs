@@ -45,7 +45,7 @@ const NAMES_AT_ONCE: usize = 4;
 #[derive(Debug, Clone, Copy)]
 pub struct NameLimits {
     /// Addresses as they are known to a process, a namespace or the host: an answer makes up to three of these for an
-    /// address. About 200 bytes each.
+    /// address. About 350 bytes each.
     pub entries: usize,
     /// Answers are kept for this long at least.
     pub ttl_floor_ns: u64,
