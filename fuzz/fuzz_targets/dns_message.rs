@@ -7,6 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use netsonde_dns::matching::{Lookups, MatchLimits, Sighting};
 use netsonde_dns::message::{Message, parse, parse_captured};
+use netsonde_dns::names::{Asker, NameCache, NameLimits};
 use netsonde_dns::{Direction, SocketKey};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -26,11 +27,14 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// The message as a query and as a response to itself: the lookups begun are the lookups ended.
+/// The message as a query and as a response to itself: the lookups begun are the lookups ended, and what they learned
+/// is bounded.
 fn join(message: Message) {
+    let mut names = NameCache::new(NameLimits { entries: 16, ..NameLimits::default() });
+    let asker = Asker { namespace: 1, process: Some(1) };
     let mut lookups = Lookups::new(MatchLimits { pending: 64, timeout_ns: 10 });
     for (is_response, direction) in [(false, Direction::Sent), (true, Direction::Received)] {
-        lookups.observe(
+        let ended = lookups.observe(
             Sighting {
                 socket: SocketKey(1),
                 peer: ([192, 0, 2, 53], 53).into(),
@@ -40,6 +44,10 @@ fn join(message: Message) {
             },
             || (),
         );
+        for lookup in ended {
+            names.learn(asker, &lookup.question, &lookup.answers, 1);
+        }
+        assert!(names.len() <= 16);
     }
     lookups.expire(100);
     let counts = lookups.counts();

@@ -19,7 +19,8 @@ fuzz_target!(|input: &[u8]| {
         let (bytes, tail) = tail.split_at(usize::from(*length).min(tail.len()));
         rest = tail;
         let stream = usize::from(which & 3);
-        let sequence = (which & 4 != 0).then(|| next[stream].wrapping_add_signed(i32::from(displaced.cast_signed()) * 8));
+        let sequence = (which & 4 != 0)
+            .then(|| next[stream].wrapping_add_signed(i32::from(displaced.cast_signed()) * 8));
         let length = bytes.len() + usize::from(*missing) * 16;
         next[stream] = next[stream].wrapping_add(u32::try_from(length).unwrap_or(0));
         let key = StreamKey { socket: SocketKey(stream as u64), direction: Direction::Sent };
