@@ -181,6 +181,11 @@ mod tests {
         assert_eq!(file.changed().unwrap(), None);
         fs::write(&path, "10.0.0.1 three\n").unwrap();
         assert_eq!(name(&file.changed().unwrap().unwrap(), "10.0.0.1").as_deref(), Some("three"));
+        // Two changes within one tick of the clock that the file system goes by.
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, "10.0.0.1 eleven\n").unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        assert_eq!(name(&file.changed().unwrap().unwrap(), "10.0.0.1").as_deref(), Some("eleven"));
         let beside = folder.path().join("new");
         fs::write(&beside, "10.0.0.1 seven\n").unwrap();
         fs::rename(&beside, &path).unwrap();

@@ -256,7 +256,6 @@ impl<T> Lookups<T> {
                 }
                 ended.extend(self.time_out(&key));
             }
-            self.ended.pop(&key);
             self.serial += 1;
             let age = Age { sent_ns: sighting.time_ns, serial: self.serial };
             self.by_age.insert(age, key.clone());

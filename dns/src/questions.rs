@@ -296,6 +296,33 @@ mod tests {
     }
 
     #[test]
+    fn what_was_wanted_long_ago_counts_for_less() {
+        let mut names = names(1);
+        for time in 0..400 {
+            fold(&mut names, "used", time);
+            match time {
+                0..20 => assert_eq!(fold(&mut names, "once", time), OTHER),
+                390..400 => assert_eq!(fold(&mut names, "now", time), OTHER),
+                _ => assert_eq!(fold(&mut names, &format!("now and then {time}"), time), OTHER),
+            }
+        }
+        assert_eq!(fold(&mut names, "now", 500), "now");
+    }
+
+    #[test]
+    fn a_name_is_not_credited_with_the_questions_for_others() {
+        let mut names = names(1);
+        names.candidates.capacity = 3;
+        fold(&mut names, "used", 0);
+        for name in ["thrice", "thrice", "thrice", "b", "c", "d", "e", "f", "g"] {
+            fold(&mut names, name, 1);
+        }
+        assert_eq!(names.candidates.names[&Arc::from("g")].count, 3, "of which it had one");
+        assert_eq!(fold(&mut names, "g", 100), OTHER);
+        assert_eq!(fold(&mut names, "thrice", 100), "thrice");
+    }
+
+    #[test]
     fn names_that_return_find_a_place_among_names_that_do_not() {
         let mut names = names(10);
         let mut seconds = 0;

@@ -181,6 +181,16 @@ fn a_name_is_kept_for_its_time_and_a_little_longer() {
 }
 
 #[test]
+fn a_name_that_was_forgotten_in_between_is_not_known_for_then() {
+    let mut cache = Cache::new();
+    cache.asked(ALICE, "a", 60, "10.0.0.1", 0);
+    cache.asked(ALICE, "a", 60, "10.0.0.1", 1000 * S);
+    for (at, name) in [(500, "-"), (999, "-"), (1000, "a")] {
+        assert_eq!(cache.text(ALICE, "10.0.0.1", at * S), name, "at {at}");
+    }
+}
+
+#[test]
 fn the_shortest_time_on_the_way_counts() {
     let mut cache = Cache::new();
     let answers = [cname("a", 100, "b"), cname("b", 3600, "c"), a("c", 7200, "10.0.0.1")];
