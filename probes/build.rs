@@ -88,6 +88,7 @@ fn translation_unit(sources: &[PathBuf]) -> Result<String, Box<dyn Error>> {
         "process_record",
         "exec_record",
         "cgroup_record",
+        "dns_record",
         "select_rule",
     ] {
         writeln!(unit, "struct {record} *layout_of_{record};")?;

@@ -220,8 +220,7 @@ static __always_inline void counted_datagram_key(struct flow_key *key,
 {
 	datagram_key(key, st);
 	key->rules = st->counted_rules;
-	key->application =
-		st->flags & SOCKET_COUNTED_QUIC ? APPLICATION_QUIC : APPLICATION_UNKNOWN;
+	key->application = st->flags & SOCKET_COUNTED_QUIC ? APPLICATION_QUIC : APPLICATION_UNKNOWN;
 }
 
 /* Of a connection, or of a socket for datagrams that counts as active. */

@@ -22,17 +22,20 @@ typedef _Bool bool;
 #define false 0
 #define NULL ((void *)0)
 
-#define AF_INET	      2
-#define AF_INET6      10
-#define IPPROTO_TCP   6
-#define IPPROTO_UDP   17
-#define ETH_P_IP      0x0800
-#define ETH_P_IPV6    0x86dd
-#define SOCK_DGRAM    2
-#define SOCK_STREAM   1
-#define PF_KTHREAD    0x00200000 /* include/linux/sched.h */
-#define PF_EXITING    0x00000004
-#define SHUTDOWN_MASK 3 /* include/net/sock.h */
+#define AF_INET		2
+#define AF_INET6	10
+#define IPPROTO_TCP	6
+#define IPPROTO_UDP	17
+#define IPPROTO_HOPOPTS 0
+#define IPPROTO_ROUTING 43
+#define IPPROTO_DSTOPTS 60
+#define ETH_P_IP	0x0800
+#define ETH_P_IPV6	0x86dd
+#define SOCK_DGRAM	2
+#define SOCK_STREAM	1
+#define PF_KTHREAD	0x00200000 /* include/linux/sched.h */
+#define PF_EXITING	0x00000004
+#define SHUTDOWN_MASK	3 /* include/net/sock.h */
 
 /* include/net/tcp_states.h */
 enum {

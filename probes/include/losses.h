@@ -18,7 +18,7 @@ static __always_inline void count_loss(__u32 reason)
 	__u64 *n = bpf_map_lookup_elem(&losses, &reason);
 
 	if (n)
-		*n += 1;
+		__sync_fetch_and_add(n, 1); /* a softirq may come between */
 }
 
 #endif

@@ -156,6 +156,30 @@ struct socket_event {
 	__u32 rules;	    /* as in a flow's key */
 };
 
+#define DNS_PORTS 8
+#define DNS_BYTES 4096
+
+/*
+ * A DNS message on a socket for datagrams, or a piece of a stream of them, as it passed its socket.
+ * Of what is longer than DNS_BYTES the beginning follows.
+ */
+struct dns_record {
+	__u64 time_ns;
+	struct owner owner;
+	__u64 socket_cookie;
+	__u8 local_address[16];
+	__u8 remote_address[16];
+	__u32 network_namespace;
+	__u32 rules;	/* as in a flow's key */
+	__u32 sequence; /* TCP: of the first byte (RFC 9293, 3.4) */
+	__u32 length;	/* of the whole payload */
+	__u16 captured; /* bytes of it that follow */
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 transport; /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 sent;	/* or received */
+};
+
 /* A listening socket, as a sweep found it. */
 struct listener_record {
 	struct owner owner;
@@ -304,7 +328,9 @@ enum loss {
 	LOSS_UNOWNED = 6,	  /* a connection closed and no process was known for it */
 	LOSS_STATE_MISSING = 7,	  /* a connection closed that carried no state */
 	LOSS_IMAGES_FULL = 8,	  /* an exec with open sockets could not be noted */
-	LOSS_KINDS = 9,
+	LOSS_DNS_RING_FULL = 9,
+	LOSS_DNS_RATE_LIMITED = 10,
+	LOSS_KINDS = 11,
 };
 
 /* What the last sweep met; written by the kernel side, reset by user space before a sweep. */
@@ -327,6 +353,10 @@ struct settings {
 	__u32 rule_generation; /* counts their changes; 0: there never were any */
 	__u32 exclude_by_default;
 	__u32 keep_arguments;
+	__u32 count_datagrams; /* else the programs for packets look for DNS only */
+	__u32 dns_port_count;
+	__u32 dns_per_second; /* messages; 0: no limit */
+	__u16 dns_ports[DNS_PORTS];
 	__u32 legacy_hierarchy; /* the cgroup v1 hierarchy that counts on this host; 0: none */
 };
 

@@ -43,6 +43,9 @@ use crate::signals::Signal;
 use crate::sweep::HolderWalks;
 use crate::verdict::SignalState;
 
+/// How many ports DNS may be looked for on.
+pub const MAX_DNS_PORTS: usize = 8;
+
 /// What can change while the probes run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -52,6 +55,11 @@ pub struct Settings {
     pub events_per_second: u64,
     /// Keep client addresses in flows, at the price of an entry for each.
     pub keep_client_address: bool,
+    /// Ports on which DNS is spoken; no more than [`MAX_DNS_PORTS`] are used.
+    pub dns_ports: BTreeSet<u16>,
+    /// DNS messages a second that are copied to user space, queries and responses on both sides counted; 0 for no limit.
+    /// Above it, as many lookups as fit are followed and the others not at all.
+    pub dns_messages_per_second: u32,
     /// Read the arguments of what is executed.
     pub keep_arguments: bool,
     /// Which sockets are observed.
@@ -128,7 +136,7 @@ impl Probes {
             let found = found.ok_or_else(|| ProbeError::NoSuchPart { kind: "map", name: name.to_owned() })?;
             MapHandle::try_from(&found).map_err(|source| ProbeError::Map { step: "open", map: name, source })
         };
-        let rings = Rings::new(&map("events")?, &map("process_events")?)?;
+        let rings = Rings::new(&map("events")?, &map("dns_messages")?, &map("process_events")?)?;
         let flows = FlowTables::new(map("flows")?, map("flows_even")?, map("flows_odd")?)?;
         let losses = Losses::new(map("losses")?);
         let rules = Rules::new(map("rules")?, map("rule_matches")?);
@@ -162,6 +170,16 @@ impl Probes {
         self.settings.events_per_second = settings.events_per_second;
         self.settings.keep_client_address = u32::from(settings.keep_client_address);
         self.settings.keep_arguments = u32::from(settings.keep_arguments);
+        let dns = self.loaded.is_enabled("dns");
+        let ports = settings.dns_ports.iter().filter(|_| dns).take(MAX_DNS_PORTS);
+        self.settings.dns_ports = [0; MAX_DNS_PORTS];
+        self.settings.dns_port_count = 0;
+        for (slot, port) in self.settings.dns_ports.iter_mut().zip(ports) {
+            *slot = *port;
+            self.settings.dns_port_count += 1;
+        }
+        self.settings.dns_per_second = settings.dns_messages_per_second;
+        self.settings.count_datagrams = u32::from(self.loaded.is_enabled("udp"));
         self.settings.events_enabled = rings::event_mask(&settings.events);
         self.rules.prepare(&settings.selection, &mut self.settings)?;
         self.write_settings()

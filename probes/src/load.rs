@@ -20,6 +20,8 @@ pub struct Sizes {
     pub flows: u32,
     /// Bytes of the ring of socket events; a power of two and a multiple of the page size.
     pub event_ring: u32,
+    /// Bytes of the ring of DNS messages; likewise.
+    pub dns_ring: u32,
     /// Bytes of the ring of process events; likewise.
     pub process_ring: u32,
 }
@@ -110,10 +112,12 @@ pub fn load(kernel: &dyn Kernel, enabled: &dyn Fn(&Signal) -> bool, sizes: Sizes
         }
         let mut of_signal = Vec::new();
         for hook in signal.hooks {
-            let outcome = match outcomes.remove(hook.program) {
-                Some(outcome) => outcome,
+            // Signals may share a program.
+            let outcome = match outcomes.get(hook.program) {
+                Some(outcome) => outcome.clone(),
                 None => loaded.attach(hook)?,
             };
+            outcomes.insert(hook.program, outcome.clone());
             of_signal.push((*hook, outcome));
         }
         loaded.states.push((signal, signal_state(&of_signal)));
@@ -141,6 +145,7 @@ fn open(enabled: &dyn Fn(&Signal) -> bool, sizes: Sizes, skip: &dyn Fn(&str) -> 
         let entries = match map.name().to_str() {
             Some("flows_even" | "flows_odd") => sizes.flows,
             Some("events") => sizes.event_ring,
+            Some("dns_messages") => sizes.dns_ring,
             Some("process_events") => sizes.process_ring,
             Some("marks") => pid_max().div_ceil(process_number::PROCESSES_IN_A_WORD.0),
             _ => continue,
@@ -178,6 +183,12 @@ fn load_what_the_kernel_takes(
 }
 
 impl Loaded {
+    /// Whether a signal was loaded and can tell anything.
+    pub fn is_enabled(&self, name: &str) -> bool {
+        let works = |state: &SignalState| matches!(state, SignalState::Active | SignalState::Degraded(_));
+        self.states.iter().any(|(signal, state)| signal.name == name && works(state))
+    }
+
     fn attach(&mut self, hook: &Hook) -> Result<HookOutcome> {
         let program = self
             .object

@@ -4,8 +4,11 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+mod dns;
 mod process;
 
+pub use dns::DnsPacket;
+pub(crate) use dns::dns_packet;
 pub use process::{BinaryPath, CgroupEvent, Execution, ProcessEvent, ProcessEventKind, split_arguments};
 pub(crate) use process::{ProcessRecord, process_event, process_record};
 
@@ -52,6 +55,8 @@ unsafe impl Plain for raw::exec_record {}
 unsafe impl Plain for raw::cgroup_record {}
 // SAFETY: as above.
 unsafe impl Plain for raw::holder_record {}
+// SAFETY: as above.
+unsafe impl Plain for raw::dns_record {}
 // SAFETY: as above.
 unsafe impl Plain for raw::select_rule {}
 // SAFETY: as above.
@@ -165,6 +170,10 @@ pub enum Transport {
 }
 
 impl Transport {
+    fn from_raw(protocol: u8) -> Self {
+        if protocol == PROTOCOL_UDP { Self::Udp } else { Self::Tcp }
+    }
+
     /// The value of `network.transport`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -207,7 +216,7 @@ impl From<&raw::flow_key> for Flow {
     fn from(k: &raw::flow_key) -> Self {
         Self {
             owner: k.owner.into(),
-            transport: if k.transport == PROTOCOL_UDP { Transport::Udp } else { Transport::Tcp },
+            transport: Transport::from_raw(k.transport),
             application: (u32::from(k.application) == raw::application_protocol::APPLICATION_QUIC.0)
                 .then_some("quic"),
             role: Role::from_raw(k.role),

@@ -1,6 +1,7 @@
 //! The signals, one folder each: its C, its decoding, its metrics and events. Adding one is a folder and a
 //! line in [`REGISTRY`].
 
+pub mod dns;
 pub mod flow;
 pub mod process;
 pub mod tcp;
@@ -27,7 +28,7 @@ pub struct Signal {
 }
 
 /// Every signal there is.
-pub const REGISTRY: &[&Signal] = &[&process::SIGNAL, &tcp::SIGNAL, &udp::SIGNAL];
+pub const REGISTRY: &[&Signal] = &[&process::SIGNAL, &tcp::SIGNAL, &udp::SIGNAL, &dns::SIGNAL];
 
 /// Every metric of the signals, those of every transport first.
 #[must_use]
@@ -51,21 +52,22 @@ pub fn attributes() -> Vec<&'static Attribute> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{HashMap, HashSet};
 
     use super::*;
 
     #[test]
     fn names_are_used_once_and_mean_one_thing() {
         let mut metrics = HashSet::new();
-        let mut programs = HashSet::new();
+        let mut programs = HashMap::new();
         for signal in REGISTRY {
             for metric in signal.metrics {
                 assert!(metrics.insert(metric.name), "{} is declared twice", metric.name);
                 assert!(!metric.description.ends_with('.'), "{}", metric.name);
             }
             for hook in signal.hooks {
-                assert!(programs.insert(hook.program), "{} is attached twice", hook.program);
+                let target = programs.entry(hook.program).or_insert(hook.target);
+                assert_eq!(*target, hook.target, "{} attaches in two places", hook.program);
             }
         }
         let of_metrics = REGISTRY.iter().flat_map(|s| s.metrics).flat_map(|m| m.attributes);

@@ -7,28 +7,16 @@
 #include "ownership.h"
 
 /* Without a remote end for a server as a whole. */
-static __always_inline __u64 judge_datagrams(const struct socket_state *st, const __u64 *remote,
-					     __u16 port)
+static __always_inline __u64 judge_packets(const struct socket_state *st, __u32 transport,
+					   const __u64 *remote, __u16 port)
 {
-	__u32 about = RULE_UDP << 16 | port;
+	__u32 about = transport << 16 | port;
 
 	if (remote)
 		about |= SELECT_HAS_REMOTE;
 	if ((st->flags & SOCKET_OWNED) && st->owner.tgid != KERNEL_TGID)
 		about |= SELECT_HAS_USER;
 	return select_socket(remote ? remote[0] : 0, remote ? remote[1] : 0, about, st->owner.uid);
-}
-
-/* Judges the one flow that the socket counts for by itself. */
-static __always_inline void judge_flow(struct socket_state *st, const __u64 *remote)
-{
-	__u64 verdict = judge_datagrams(st, remote, st->server_port);
-
-	st->rule_generation = settings.rule_generation;
-	st->rules = verdict;
-	st->flags &= ~SOCKET_EXCLUDED;
-	if (verdict & SELECT_EXCLUDED)
-		st->flags |= SOCKET_EXCLUDED;
 }
 
 /* Takes a socket that counts as active out of the flow that it counts with. */
@@ -68,6 +56,38 @@ static __always_inline void flush_datagrams(struct socket_state *st)
 	/* Below zero when it was taken out between a datagram's arrival and its drop. */
 	received = __sync_lock_test_and_set(&st->last.receive_segments, 0);
 	add(&flow->receive_segments, (__s64)received);
+}
+
+/* An exec takes a socket along: what it counted until then stays with the earlier program. */
+static __always_inline void follow_program(struct socket_state *st)
+{
+	__u32 image;
+
+	if (!newer_image(&st->owner, &image))
+		return;
+	if (st->role && !(st->flags & SOCKET_EXCLUDED))
+		flush_datagrams(st);
+	uncount(st);
+	st->owner.image = image;
+}
+
+/*
+ * Judges the one flow that the socket counts for by itself. What it has counted
+ * belongs to what the rules said before.
+ */
+static __always_inline void judge_flow(struct socket_state *st, const __u64 *remote)
+{
+	__u64 verdict;
+
+	if (st->rule_generation && !(st->flags & SOCKET_EXCLUDED))
+		flush_datagrams(st);
+	verdict = judge_packets(st, RULE_UDP, remote, st->server_port);
+
+	st->rule_generation = settings.rule_generation;
+	st->rules = verdict;
+	st->flags &= ~SOCKET_EXCLUDED;
+	if (verdict & SELECT_EXCLUDED)
+		st->flags |= SOCKET_EXCLUDED;
 }
 
 /* Whoever ends a socket that is nobody's has it, unless the kernel does. */

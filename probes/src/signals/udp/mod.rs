@@ -14,13 +14,13 @@ pub const SIGNAL: Signal = Signal {
     essential: false,
     hooks: &[
         Hook {
-            program: "udp_sent",
+            program: "packet_sent",
             target: Target::Cgroup("cgroup_skb/egress"),
             need: Need::Required,
             uses_socket_storage: true,
         },
         Hook {
-            program: "udp_received",
+            program: "packet_received",
             target: Target::Cgroup("cgroup_skb/ingress"),
             need: Need::Required,
             uses_socket_storage: true,

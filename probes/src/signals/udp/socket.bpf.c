@@ -8,7 +8,9 @@
  * A socket belongs to whoever made it. It is a client's when it sends first, and a server's when it
  * receives first; a server's measurements do not tell its clients apart.
  */
+#include "../dns/capture.h"
 #include "datagram.h"
+#include "packet.h"
 
 #define PASS 1
 
@@ -49,69 +51,15 @@ int udp_released(struct bpf_sock *ctx)
 		caller = bpf_get_current_task_btf();
 		if (!(st->flags & SOCKET_OWNED) || owner_is_gone(&st->owner))
 			take_over_datagrams(st, caller);
+		follow_program(st);
 		flush_datagrams(st);
 	}
 	uncount(st);
 	return PASS;
 }
 
-/* What of a packet is of interest. */
-struct datagrams {
-	__u64 source[2];
-	__u64 destination[2];
-	__u32 bytes; /* of payload, without any header */
-	__u32 count; /* more than one with segmentation offload in either direction */
-	__u16 source_port;
-	__u16 destination_port;
-	bool quic;
-};
-
-static __always_inline bool looks_like_quic(const struct datagrams *d, const __u8 *payload,
-					    const void *end)
-{
-	if (d->source_port != 443 && d->destination_port != 443)
-		return false;
-	/* A long header with a version (RFC 9000, 17.2). */
-	if ((void *)payload + 5 > end)
-		return false;
-	return (payload[0] & 0xc0) == 0xc0 && (payload[1] | payload[2] | payload[3] | payload[4]);
-}
-
-static __always_inline bool read_datagrams(struct __sk_buff *skb, struct datagrams *d)
-{
-	void *end = (void *)(long)skb->data_end;
-	__u8 *ip = (void *)(long)skb->data;
-	__be16 *ports;
-	__u32 header;
-
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		if ((void *)ip + 20 > end || ip[9] != IPPROTO_UDP)
-			return false;
-		header = (ip[0] & 15) * 4;
-		map_ipv4((__u8 *)d->source, *(__be32 *)(ip + 12));
-		map_ipv4((__u8 *)d->destination, *(__be32 *)(ip + 16));
-	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		if ((void *)ip + 40 > end || ip[6] != IPPROTO_UDP)
-			return false;
-		header = 40;
-		__builtin_memcpy(d->source, ip + 8, 16);
-		__builtin_memcpy(d->destination, ip + 24, 16);
-	} else {
-		return false;
-	}
-	ports = (void *)ip + header;
-	if ((void *)(ports + 4) > end)
-		return false;
-	d->source_port = bpf_ntohs(ports[0]);
-	d->destination_port = bpf_ntohs(ports[1]);
-	d->bytes = skb->len - header - 8;
-	d->count = skb->gso_segs ?: 1;
-	d->quic = looks_like_quic(d, (__u8 *)(ports + 4), end);
-	return true;
-}
-
 /* The state of the packet's socket; one that is met for the first time is older than netsonde. */
-static __always_inline struct socket_state *state_of(struct __sk_buff *skb)
+static __always_inline struct socket_state *state_of(struct __sk_buff *skb, __u8 transport)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct socket_state *st;
@@ -120,7 +68,8 @@ static __always_inline struct socket_state *state_of(struct __sk_buff *skb)
 	if (!sk)
 		return NULL;
 	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
-	if (st)
+	/* Connections get theirs from TCP's programs. */
+	if (st || transport != IPPROTO_UDP)
 		return st;
 	st = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (st)
@@ -133,10 +82,10 @@ static __always_inline struct socket_state *state_of(struct __sk_buff *skb)
 /* Where clients' ports begin, as a rule (net.ipv4.ip_local_port_range). */
 #define FIRST_EPHEMERAL_PORT 32768
 
-static __always_inline void take_role(struct socket_state *st, const struct datagrams *d, bool sent)
+static __always_inline void take_role(struct socket_state *st, const struct packet *p, bool sent)
 {
-	__u16 local_port = sent ? d->source_port : d->destination_port;
-	__u16 remote_port = sent ? d->destination_port : d->source_port;
+	__u16 local_port = sent ? p->source_port : p->destination_port;
+	__u16 remote_port = sent ? p->destination_port : p->source_port;
 	bool serves = !sent;
 
 	/* Of an older one, nobody saw the first. */
@@ -148,22 +97,22 @@ static __always_inline void take_role(struct socket_state *st, const struct data
 	}
 	st->local_port = local_port;
 	if (serves == sent) { /* the server's end is where it comes from */
-		st->server_address[0] = d->source[0];
-		st->server_address[1] = d->source[1];
-		st->server_port = d->source_port;
+		st->server_address[0] = p->source[0];
+		st->server_address[1] = p->source[1];
+		st->server_port = p->source_port;
 	} else {
-		st->server_address[0] = d->destination[0];
-		st->server_address[1] = d->destination[1];
-		st->server_port = d->destination_port;
+		st->server_address[0] = p->destination[0];
+		st->server_address[1] = p->destination[1];
+		st->server_port = p->destination_port;
 	}
 	st->role = serves ? ROLE_SERVER : ROLE_CLIENT;
 }
 
-static __always_inline void add_datagrams(struct flow_value *flow, const struct datagrams *d,
+static __always_inline void add_datagrams(struct flow_value *flow, const struct packet *p,
 					  bool sent)
 {
-	add(sent ? &flow->transmit_bytes : &flow->receive_bytes, d->bytes);
-	add(sent ? &flow->transmit_segments : &flow->receive_segments, d->count);
+	add(sent ? &flow->transmit_bytes : &flow->receive_bytes, p->bytes);
+	add(sent ? &flow->transmit_segments : &flow->receive_segments, p->count);
 }
 
 /*
@@ -171,20 +120,21 @@ static __always_inline void add_datagrams(struct flow_value *flow, const struct 
  * servers, and wherever clients are told apart. None for one that a rule leaves out.
  */
 static __noinline struct flow_value *flow_apart(const struct socket_state *st,
-						const struct datagrams *d, bool sent)
+						const struct packet *p, bool sent)
 {
 	bool source_serves = (st->role == ROLE_SERVER) == sent;
 	struct flow_key key;
 	__u64 verdict;
 
 	datagram_key(&key, st);
-	__builtin_memcpy(key.server_address, source_serves ? d->source : d->destination, 16);
-	key.server_port = source_serves ? d->source_port : d->destination_port;
+	__builtin_memcpy(key.server_address, source_serves ? p->source : p->destination, 16);
+	key.server_port = source_serves ? p->source_port : p->destination_port;
 	if (settings.keep_client_address)
-		__builtin_memcpy(key.client_address, source_serves ? d->destination : d->source,
+		__builtin_memcpy(key.client_address, source_serves ? p->destination : p->source,
 				 16);
 	if (settings.rule_generation) {
-		verdict = judge_datagrams(st, sent ? d->destination : d->source, key.server_port);
+		verdict = judge_packets(st, RULE_UDP, sent ? p->destination : p->source,
+					key.server_port);
 		if (verdict & SELECT_EXCLUDED)
 			return NULL;
 		key.rules = verdict;
@@ -192,12 +142,12 @@ static __noinline struct flow_value *flow_apart(const struct socket_state *st,
 	return flow_entry(&key);
 }
 
-static __always_inline bool is_the_flows(const struct socket_state *st, const struct datagrams *d,
+static __always_inline bool is_the_flows(const struct socket_state *st, const struct packet *p,
 					 bool sent)
 {
 	bool source_serves = (st->role == ROLE_SERVER) == sent;
-	const __u64 *address = source_serves ? d->source : d->destination;
-	__u16 port = source_serves ? d->source_port : d->destination_port;
+	const __u64 *address = source_serves ? p->source : p->destination;
+	__u16 port = source_serves ? p->source_port : p->destination_port;
 
 	if (settings.keep_client_address || (settings.rule_count && st->role == ROLE_SERVER))
 		return false;
@@ -205,56 +155,71 @@ static __always_inline bool is_the_flows(const struct socket_state *st, const st
 	       port == st->server_port;
 }
 
-static __always_inline int count_datagrams(struct __sk_buff *skb, bool sent)
+static __always_inline void count_datagrams(struct socket_state *st, const struct packet *p,
+					    bool sent)
 {
 	struct flow_value *flow;
-	struct socket_state *st;
-	struct datagrams d = {};
 
-	if (!read_datagrams(skb, &d))
-		return PASS;
-	st = state_of(skb);
-	if (!st)
-		return PASS;
+	/* An older one, which no sweep has met yet: whose it is, and where, is not known. */
+	if (!st->network_namespace)
+		return;
 	if (!st->role)
-		take_role(st, &d, sent);
-	if (d.quic && !(st->flags & SOCKET_QUIC))
+		take_role(st, p, sent);
+	follow_program(st);
+	if (p->quic && !(st->flags & SOCKET_QUIC))
 		st->flags |= SOCKET_QUIC;
-	if (!is_the_flows(st, &d, sent)) {
-		flow = flow_apart(st, &d, sent);
+	if (!is_the_flows(st, p, sent)) {
+		flow = flow_apart(st, p, sent);
 		if (flow)
-			add_datagrams(flow, &d, sent);
-		return PASS;
+			add_datagrams(flow, p, sent);
+		return;
 	}
 	if (st->rule_generation != settings.rule_generation)
-		judge_flow(st, sent ? d.destination : d.source);
+		judge_flow(st, sent ? p->destination : p->source);
 	if (st->flags & SOCKET_EXCLUDED)
-		return PASS;
+		return;
 	if (sent) {
-		__sync_fetch_and_add(&st->last.transmit_bytes, d.bytes);
-		__sync_fetch_and_add(&st->last.transmit_segments, d.count);
+		__sync_fetch_and_add(&st->last.transmit_bytes, p->bytes);
+		__sync_fetch_and_add(&st->last.transmit_segments, p->count);
 	} else {
-		__sync_fetch_and_add(&st->last.receive_bytes, d.bytes);
-		__sync_fetch_and_add(&st->last.receive_segments, d.count);
+		__sync_fetch_and_add(&st->last.receive_bytes, p->bytes);
+		__sync_fetch_and_add(&st->last.receive_segments, p->count);
 	}
+}
+
+static __always_inline int look_at_packet(struct __sk_buff *skb, bool sent)
+{
+	struct socket_state *st;
+	struct packet p = {};
+
+	if (!read_packet(skb, &p))
+		return PASS;
+	st = state_of(skb, p.transport);
+	if (!st)
+		return PASS;
+	if (p.transport == IPPROTO_UDP && settings.count_datagrams)
+		count_datagrams(st, &p, sent);
+	if (settings.dns_port_count && (p.transport == IPPROTO_TCP || is_dns_port(p.source_port) ||
+					is_dns_port(p.destination_port)))
+		tell_dns(skb, st, &p, sent);
 	return PASS;
 }
 
 SEC("cgroup_skb/egress")
-int udp_sent(struct __sk_buff *skb)
+int packet_sent(struct __sk_buff *skb)
 {
-	return count_datagrams(skb, true);
+	return look_at_packet(skb, true);
 }
 
-/* Behind sk_filter_trim_cap(), before the datagram is put into the receive queue. */
+/* Behind sk_filter_trim_cap(), before a datagram is put into the receive queue. */
 SEC("cgroup_skb/ingress")
-int udp_received(struct __sk_buff *skb)
+int packet_received(struct __sk_buff *skb)
 {
-	return count_datagrams(skb, false);
+	return look_at_packet(skb, false);
 }
 
 /* The same of a packet as the kernel has it, its UDP header already behind it. */
-static __always_inline bool read_queued(struct sk_buff *skb, struct datagrams *d)
+static __always_inline bool read_queued(struct sk_buff *skb, struct packet *p)
 {
 	unsigned char *head = BPF_CORE_READ(skb, head);
 	struct skb_shared_info *shared = (void *)(head + BPF_CORE_READ(skb, end));
@@ -267,16 +232,16 @@ static __always_inline bool read_queued(struct sk_buff *skb, struct datagrams *d
 				  head + BPF_CORE_READ(skb, transport_header)))
 		return false;
 	if (ip[0] >> 4 == 4) {
-		map_ipv4((__u8 *)d->source, *(__be32 *)(ip + 12));
-		map_ipv4((__u8 *)d->destination, *(__be32 *)(ip + 16));
+		map_ipv4((__u8 *)p->source, *(__be32 *)(ip + 12));
+		map_ipv4((__u8 *)p->destination, *(__be32 *)(ip + 16));
 	} else {
-		__builtin_memcpy(d->source, ip + 8, 16);
-		__builtin_memcpy(d->destination, ip + 24, 16);
+		__builtin_memcpy(p->source, ip + 8, 16);
+		__builtin_memcpy(p->destination, ip + 24, 16);
 	}
-	d->source_port = bpf_ntohs(ports[0]);
-	d->destination_port = bpf_ntohs(ports[1]);
-	d->bytes = skb->len;
-	d->count = BPF_CORE_READ(shared, gso_segs) ?: 1;
+	p->source_port = bpf_ntohs(ports[0]);
+	p->destination_port = bpf_ntohs(ports[1]);
+	p->bytes = skb->len;
+	p->count = BPF_CORE_READ(shared, gso_segs) ?: 1;
 	return true;
 }
 
@@ -285,7 +250,7 @@ SEC("tp_btf/udp_fail_queue_rcv_skb")
 int BPF_PROG(udp_dropped, int error, struct sock *sk, struct sk_buff *skb)
 {
 	__u32 kind = error == -ENOMEM ? DROP_RECEIVE_BUFFER : DROP_MEMORY;
-	struct datagrams d = {};
+	struct packet p = {};
 	struct flow_value *flow;
 	struct socket_state *st;
 	struct flow_key key;
@@ -293,24 +258,24 @@ int BPF_PROG(udp_dropped, int error, struct sock *sk, struct sk_buff *skb)
 	if (sk->sk_protocol != IPPROTO_UDP)
 		return 0;
 	st = socket_lookup(sk);
-	if (!st || !st->role || !read_queued(skb, &d))
+	if (!st || !st->role || !read_queued(skb, &p))
 		return 0;
-	if (!is_the_flows(st, &d, false)) {
-		flow = flow_apart(st, &d, false);
+	if (!is_the_flows(st, &p, false)) {
+		flow = flow_apart(st, &p, false);
 		if (flow) {
-			__sync_fetch_and_add(&flow->receive_bytes, -(__u64)d.bytes);
-			__sync_fetch_and_add(&flow->receive_segments, -(__u64)d.count);
-			add(&flow->drops[kind], d.count);
+			__sync_fetch_and_add(&flow->receive_bytes, -(__u64)p.bytes);
+			__sync_fetch_and_add(&flow->receive_segments, -(__u64)p.count);
+			add(&flow->drops[kind], p.count);
 		}
 		return 0;
 	}
 	if (st->flags & SOCKET_EXCLUDED)
 		return 0;
-	__sync_fetch_and_add(&st->last.receive_bytes, -(__u64)d.bytes);
-	__sync_fetch_and_add(&st->last.receive_segments, -(__u64)d.count);
+	__sync_fetch_and_add(&st->last.receive_bytes, -(__u64)p.bytes);
+	__sync_fetch_and_add(&st->last.receive_segments, -(__u64)p.count);
 	datagram_key(&key, st);
 	flow = flow_entry(&key);
 	if (flow)
-		add(&flow->drops[kind], d.count);
+		add(&flow->drops[kind], p.count);
 	return 0;
 }

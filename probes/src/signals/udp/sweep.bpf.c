@@ -48,7 +48,7 @@ int udp_sweep(struct bpf_iter__udp *ctx)
 	st->network_namespace = socket_namespace(sk);
 	settle_kernels(sk, NULL, st);
 	settle_owner(sk, st);
-	follow_image(sk, st);
+	follow_program(st);
 	if (!st->role)
 		return 0;
 	judge_again(st);

@@ -1,0 +1,36 @@
+//! DNS: the messages that sockets sent and received on the ports that it is spoken on, as they passed. They are read
+//! and joined in user space. The programs are UDP's, which see every packet anyway (`capture.h`).
+
+pub mod metrics;
+
+use super::Signal;
+use crate::verdict::{Hook, Need, Target};
+
+/// DNS as netsonde sees it.
+pub const SIGNAL: Signal = Signal {
+    name: "dns",
+    description: "DNS lookups over UDP and TCP, and the names of addresses",
+    essential: false,
+    hooks: &[
+        Hook {
+            program: "packet_sent",
+            target: Target::Cgroup("cgroup_skb/egress"),
+            need: Need::Required,
+            uses_socket_storage: true,
+        },
+        Hook {
+            program: "packet_received",
+            target: Target::Cgroup("cgroup_skb/ingress"),
+            need: Need::Required,
+            uses_socket_storage: true,
+        },
+        Hook {
+            program: "udp_created",
+            target: Target::Cgroup("cgroup/sock_create"),
+            need: Need::Optional("lookups over UDP have no process"),
+            uses_socket_storage: true,
+        },
+    ],
+    metrics: metrics::METRICS,
+    events: &[&metrics::RESPONSE],
+};
