@@ -119,6 +119,15 @@ static __always_inline void map_ipv4(__u8 *to, __be32 address)
 	words[3] = address;
 }
 
+/* The second half of what map_ipv4() makes; the first is 0. */
+static __always_inline void map_ipv4_end(__u64 *to, __be32 address)
+{
+	__u32 *words = (void *)to;
+
+	words[0] = bpf_htonl(0xffff);
+	words[1] = address;
+}
+
 static __always_inline void local_address(const struct sock_common *skc, __u8 *to)
 {
 	if (skc->skc_family == AF_INET6)

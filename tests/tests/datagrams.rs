@@ -39,6 +39,10 @@ const IP_ADD_MEMBERSHIP: i32 = 35;
 const SOL_UDP: i32 = 17;
 const UDP_SEGMENT: i32 = 103;
 const UDP_GRO: i32 = 104;
+/// include/uapi/linux/in6.h
+const IPPROTO_IPV6: i32 = 41;
+const IPV6_HOPOPTS: i32 = 54;
+const IPV6_DSTOPTS: i32 = 59;
 
 /// Room for all that a test sends before it is read.
 fn room() -> SocketOption {
@@ -597,6 +601,55 @@ fn an_exec_takes_its_sockets_along() {
     let telemetry = daemon.stop().unwrap();
     assert_alone(&telemetry, &before, Role::Client, serving.local, first);
     assert_alone(&telemetry, &after, Role::Client, serving.local, second);
+}
+
+/// There may be no sweep from one to the other.
+#[test]
+fn what_a_program_sent_just_before_an_exec_stays_with_it() {
+    let _host = Host::acquire().unwrap();
+    let programs = Programs::new().unwrap();
+    let daemon = Daemon::start(BY_PROCESS).unwrap();
+    let (mut server, mut client) = (Agent::start(None).unwrap(), Agent::start(None).unwrap());
+    let serving = open(&mut server, LOOPBACK, &[]);
+    let socket = client.connect(serving.local).unwrap();
+    let before = client.process.clone();
+    let next = programs.path("another-python").unwrap();
+    fs::copy(&before.executable, &next).unwrap();
+    let first = client.send(socket, None, &[1000, 0, 7]).unwrap();
+    client.become_program(&next, &[socket]).unwrap();
+    let second = client.send(socket, None, &[2000, 0, 8, 9]).unwrap();
+    server.receive(serving, 7).unwrap();
+    let after = client.process.clone();
+    client.end().unwrap();
+    server.end().unwrap();
+    let telemetry = daemon.stop().unwrap();
+    assert_alone(&telemetry, &before, Role::Client, serving.local, first);
+    assert_alone(&telemetry, &after, Role::Client, serving.local, second);
+}
+
+/// RFC 8200, 4.1: what is before the datagram's own header is not of its payload.
+#[test]
+fn datagrams_are_found_behind_extension_headers() {
+    // Next header and length are the kernel's to fill in; then one option, PadN of four bytes.
+    let options = || json!("0000010400000000");
+    let _host = Host::acquire().unwrap();
+    let daemon = Daemon::start(BY_PROCESS).unwrap();
+    let (mut server, mut client) = (Agent::start(None).unwrap(), Agent::start(None).unwrap());
+    let serving = open(&mut server, "[::1]:0", &[]);
+    let making = Making {
+        connect: Some(serving.local),
+        options: &[(IPPROTO_IPV6, IPV6_HOPOPTS, options()), (IPPROTO_IPV6, IPV6_DSTOPTS, options())],
+        ..Making::default()
+    };
+    let socket = client.open(&making).unwrap();
+    let asked = client.send(socket, None, &[1000, 0, 7]).unwrap();
+    server.receive(serving, 3).unwrap();
+    let (asking, answering) = (client.process.clone(), server.process.clone());
+    client.end().unwrap();
+    server.end().unwrap();
+    let telemetry = daemon.stop().unwrap();
+    assert_alone(&telemetry, &asking, Role::Client, serving.local, asked);
+    assert_alone(&telemetry, &answering, Role::Server, serving.local, asked.peer());
 }
 
 #[test]
