@@ -88,7 +88,7 @@ fn translation_unit(sources: &[PathBuf]) -> Result<String, Box<dyn Error>> {
         "process_record",
         "exec_record",
         "cgroup_record",
-        "dns_record",
+        "payload_record",
         "select_rule",
     ] {
         writeln!(unit, "struct {record} *layout_of_{record};")?;
@@ -103,6 +103,7 @@ fn translation_unit(sources: &[PathBuf]) -> Result<String, Box<dyn Error>> {
         "process_event_kind",
         "socket_role",
         "path_flag",
+        "payload_kind",
         "process_flag",
         "process_number",
         "rule_mask",

@@ -245,7 +245,8 @@ fn settings(config: &Config) -> Settings {
         events_per_second: config.events.rate_limit.map_or(0, |limit| limit.get().into()),
         keep_client_address: chosen.into_iter().any(|c| c.contains(&FlowAttribute::ClientAddress)),
         dns_ports: [53].into(),
-        dns_messages_per_second: 20_000,
+        tls_ports: [443].into(),
+        payloads_per_second: 20_000,
         keep_arguments: config.process.command_line,
         selection: Selection::new(&config.select).in_kernel(),
     }
@@ -259,7 +260,7 @@ fn options(config: &Config) -> Options {
         sizes: Sizes {
             flows: config.limits.flows.get(),
             event_ring: config.limits.event_ring.get(),
-            dns_ring: config.limits.event_ring.get(),
+            payload_ring: config.limits.event_ring.get(),
             process_ring: config.limits.process_ring.get(),
         },
         legacy_hierarchy: legacy_hierarchy(),

@@ -156,14 +156,26 @@ struct socket_event {
 	__u32 rules;	    /* as in a flow's key */
 };
 
-#define DNS_PORTS 8
-#define DNS_BYTES 4096
+#define PAYLOAD_PORTS 16
+#define PAYLOAD_BYTES 4096
+
+/* What user space reads payloads for. */
+enum payload_kind {
+	PAYLOAD_DNS = 1,
+	PAYLOAD_TLS_HELLO = 2,
+};
+
+struct payload_port {
+	__u16 port;
+	__u16 kinds; /* enum payload_kind, as bits */
+};
 
 /*
- * A DNS message on a socket for datagrams, or a piece of a stream of them, as it passed its socket.
- * Of what is longer than DNS_BYTES the beginning follows.
+ * A payload as it passed its socket: a DNS message on a socket for datagrams, a piece of a stream
+ * of them, or the first that a client of TLS sent. Of what is longer than PAYLOAD_BYTES the
+ * beginning follows.
  */
-struct dns_record {
+struct payload_record {
 	__u64 time_ns;
 	struct owner owner;
 	__u64 socket_cookie;
@@ -178,6 +190,8 @@ struct dns_record {
 	__u16 remote_port;
 	__u8 transport; /* IPPROTO_TCP or IPPROTO_UDP */
 	__u8 sent;	/* or received */
+	__u8 kind;	/* enum payload_kind */
+	__u8 reserved[7];
 };
 
 /* A listening socket, as a sweep found it. */
@@ -328,8 +342,8 @@ enum loss {
 	LOSS_UNOWNED = 6,	  /* a connection closed and no process was known for it */
 	LOSS_STATE_MISSING = 7,	  /* a connection closed that carried no state */
 	LOSS_IMAGES_FULL = 8,	  /* an exec with open sockets could not be noted */
-	LOSS_DNS_RING_FULL = 9,
-	LOSS_DNS_RATE_LIMITED = 10,
+	LOSS_PAYLOAD_RING_FULL = 9,
+	LOSS_PAYLOAD_RATE_LIMITED = 10,
 	LOSS_KINDS = 11,
 };
 
@@ -354,9 +368,9 @@ struct settings {
 	__u32 exclude_by_default;
 	__u32 keep_arguments;
 	__u32 count_datagrams; /* else the programs for packets look for DNS only */
-	__u32 dns_port_count;
-	__u32 dns_per_second; /* messages; 0: no limit */
-	__u16 dns_ports[DNS_PORTS];
+	__u32 payload_port_count;
+	__u32 payloads_per_second; /* 0: no limit */
+	struct payload_port payload_ports[PAYLOAD_PORTS];
 	__u32 legacy_hierarchy; /* the cgroup v1 hierarchy that counts on this host; 0: none */
 };
 

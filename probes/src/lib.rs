@@ -21,7 +21,7 @@ pub mod signals;
 mod sweep;
 pub mod verdict;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
@@ -43,8 +43,8 @@ use crate::signals::Signal;
 use crate::sweep::HolderWalks;
 use crate::verdict::SignalState;
 
-/// How many ports DNS may be looked for on.
-pub const MAX_DNS_PORTS: usize = 8;
+/// On how many ports payloads may be read, for whatever.
+pub const MAX_PAYLOAD_PORTS: usize = 16;
 
 /// What can change while the probes run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,11 +55,13 @@ pub struct Settings {
     pub events_per_second: u64,
     /// Keep client addresses in flows, at the price of an entry for each.
     pub keep_client_address: bool,
-    /// Ports on which DNS is spoken; no more than [`MAX_DNS_PORTS`] are used.
+    /// Ports on which DNS is spoken. Together with the next no more than [`MAX_PAYLOAD_PORTS`] are used.
     pub dns_ports: BTreeSet<u16>,
-    /// DNS messages a second that are copied to user space, queries and responses on both sides counted; 0 for no limit.
-    /// Above it, as many lookups as fit are followed and the others not at all.
-    pub dns_messages_per_second: u32,
+    /// Ports on which clients speak TLS.
+    pub tls_ports: BTreeSet<u16>,
+    /// Payloads a second that are copied to user space: DNS messages, queries and responses on both sides counted, and
+    /// first messages of TLS; 0 for no limit. Above it, as many lookups as fit are followed and the others not at all.
+    pub payloads_per_second: u32,
     /// Read the arguments of what is executed.
     pub keep_arguments: bool,
     /// Which sockets are observed.
@@ -136,7 +138,7 @@ impl Probes {
             let found = found.ok_or_else(|| ProbeError::NoSuchPart { kind: "map", name: name.to_owned() })?;
             MapHandle::try_from(&found).map_err(|source| ProbeError::Map { step: "open", map: name, source })
         };
-        let rings = Rings::new(&map("events")?, &map("dns_messages")?, &map("process_events")?)?;
+        let rings = Rings::new(&map("events")?, &map("payloads")?, &map("process_events")?)?;
         let flows = FlowTables::new(map("flows")?, map("flows_even")?, map("flows_odd")?)?;
         let losses = Losses::new(map("losses")?);
         let rules = Rules::new(map("rules")?, map("rule_matches")?);
@@ -170,19 +172,32 @@ impl Probes {
         self.settings.events_per_second = settings.events_per_second;
         self.settings.keep_client_address = u32::from(settings.keep_client_address);
         self.settings.keep_arguments = u32::from(settings.keep_arguments);
-        let dns = self.loaded.is_enabled("dns");
-        let ports = settings.dns_ports.iter().filter(|_| dns).take(MAX_DNS_PORTS);
-        self.settings.dns_ports = [0; MAX_DNS_PORTS];
-        self.settings.dns_port_count = 0;
-        for (slot, port) in self.settings.dns_ports.iter_mut().zip(ports) {
-            *slot = *port;
-            self.settings.dns_port_count += 1;
+        self.settings.payload_ports = <[_; MAX_PAYLOAD_PORTS]>::default();
+        let ports = self.payload_ports(settings);
+        self.settings.payload_port_count = 0;
+        for (slot, (port, kinds)) in self.settings.payload_ports.iter_mut().zip(ports) {
+            *slot = raw::payload_port { port, kinds };
+            self.settings.payload_port_count += 1;
         }
-        self.settings.dns_per_second = settings.dns_messages_per_second;
+        self.settings.payloads_per_second = settings.payloads_per_second;
         self.settings.count_datagrams = u32::from(self.loaded.is_enabled("udp"));
         self.settings.events_enabled = rings::event_mask(&settings.events);
         self.rules.prepare(&settings.selection, &mut self.settings)?;
         self.write_settings()
+    }
+
+    /// Ports with what is read there, by the signals that are at work.
+    fn payload_ports(&self, settings: &Settings) -> BTreeMap<u16, u16> {
+        let mut ports = BTreeMap::new();
+        for (signal, wanted, kind) in [
+            ("dns", &settings.dns_ports, raw::payload_kind::PAYLOAD_DNS),
+            ("tls", &settings.tls_ports, raw::payload_kind::PAYLOAD_TLS_HELLO),
+        ] {
+            for port in wanted.iter().filter(|_| self.loaded.is_enabled(signal)) {
+                *ports.entry(*port).or_default() |= kind.0 as u16;
+            }
+        }
+        ports
     }
 
     fn write_settings(&self) -> Result<()> {

@@ -20,8 +20,8 @@ pub struct Sizes {
     pub flows: u32,
     /// Bytes of the ring of socket events; a power of two and a multiple of the page size.
     pub event_ring: u32,
-    /// Bytes of the ring of DNS messages; likewise.
-    pub dns_ring: u32,
+    /// Bytes of the ring of payloads; likewise.
+    pub payload_ring: u32,
     /// Bytes of the ring of process events; likewise.
     pub process_ring: u32,
 }
@@ -145,7 +145,7 @@ fn open(enabled: &dyn Fn(&Signal) -> bool, sizes: Sizes, skip: &dyn Fn(&str) -> 
         let entries = match map.name().to_str() {
             Some("flows_even" | "flows_odd") => sizes.flows,
             Some("events") => sizes.event_ring,
-            Some("dns_messages") => sizes.dns_ring,
+            Some("payloads") => sizes.payload_ring,
             Some("process_events") => sizes.process_ring,
             Some("marks") => pid_max().div_ceil(process_number::PROCESSES_IN_A_WORD.0),
             _ => continue,

@@ -55,13 +55,13 @@ pub const REASONS: &[(loss, &str, &str)] = &[
         "a process with open sockets executed another program: they stay with the earlier one",
     ),
     (
-        loss::LOSS_DNS_RING_FULL,
-        "dns_ring_full",
+        loss::LOSS_PAYLOAD_RING_FULL,
+        "payload_ring_full",
         "the ring of DNS messages was full: a query or a response is missing",
     ),
     (
-        loss::LOSS_DNS_RATE_LIMITED,
-        "dns_rate_limited",
+        loss::LOSS_PAYLOAD_RATE_LIMITED,
+        "payload_rate_limited",
         "more DNS messages than `dns.messages_per_second` allows: their lookups are not followed",
     ),
 ];

@@ -4,11 +4,11 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-mod dns;
+mod payload;
 mod process;
 
-pub use dns::DnsPacket;
-pub(crate) use dns::dns_packet;
+pub use payload::{DnsPacket, TlsHello};
+pub(crate) use payload::{Payload, payload};
 pub use process::{BinaryPath, CgroupEvent, Execution, ProcessEvent, ProcessEventKind, split_arguments};
 pub(crate) use process::{ProcessRecord, process_event, process_record};
 
@@ -56,7 +56,7 @@ unsafe impl Plain for raw::cgroup_record {}
 // SAFETY: as above.
 unsafe impl Plain for raw::holder_record {}
 // SAFETY: as above.
-unsafe impl Plain for raw::dns_record {}
+unsafe impl Plain for raw::payload_record {}
 // SAFETY: as above.
 unsafe impl Plain for raw::select_rule {}
 // SAFETY: as above.

@@ -12,8 +12,8 @@ use rustix::io::Errno;
 
 use crate::error::{ProbeError, Result};
 use crate::records::{
-    CgroupEvent, DnsPacket, ProcessEvent, ProcessRecord, SocketEvent, dns_packet, process_record,
-    raw::event_kind, socket_event,
+    CgroupEvent, DnsPacket, Payload, ProcessEvent, ProcessRecord, SocketEvent, TlsHello, payload,
+    process_record, raw::event_kind, socket_event,
 };
 
 /// Keys of the configuration, with the kinds that they stand for.
@@ -42,6 +42,8 @@ pub struct Records {
     /// DNS messages and pieces of streams of them, likewise; apply these before the events on sockets, because a
     /// connection's name was asked for before it.
     pub dns: Vec<DnsPacket>,
+    /// What clients of TLS sent first, likewise.
+    pub hellos: Vec<TlsHello>,
     /// Events of processes, likewise; apply these first.
     pub processes: Vec<ProcessEvent>,
     /// Control groups that were made or removed, likewise; apply these before all.
@@ -52,20 +54,24 @@ impl Records {
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.sockets.is_empty() && self.dns.is_empty() && self.processes.is_empty() && self.cgroups.is_empty()
+        self.sockets.is_empty()
+            && self.dns.is_empty()
+            && self.hellos.is_empty()
+            && self.processes.is_empty()
+            && self.cgroups.is_empty()
     }
 }
 
 pub(crate) struct Rings {
     sockets: RingBuffer<'static>,
-    dns: RingBuffer<'static>,
+    payloads: RingBuffer<'static>,
     processes: RingBuffer<'static>,
     records: Rc<RefCell<Records>>,
     undecodable: Rc<Cell<u64>>,
 }
 
 impl Rings {
-    pub(crate) fn new(sockets: &MapHandle, dns: &MapHandle, processes: &MapHandle) -> Result<Self> {
+    pub(crate) fn new(sockets: &MapHandle, payloads: &MapHandle, processes: &MapHandle) -> Result<Self> {
         let records = Rc::new(RefCell::new(Records::default()));
         let undecodable = Rc::new(Cell::new(0));
         let ring = |map: &MapHandle, take: fn(&[u8], &mut Records) -> bool| {
@@ -83,7 +89,14 @@ impl Rings {
         };
         let sockets =
             ring(sockets, |bytes, records| socket_event(bytes).map(|e| records.sockets.push(e)).is_some())?;
-        let dns = ring(dns, |bytes, records| dns_packet(bytes).map(|p| records.dns.push(p)).is_some())?;
+        let payloads = ring(payloads, |bytes, records| {
+            match payload(bytes) {
+                Some(Payload::Dns(packet)) => records.dns.push(packet),
+                Some(Payload::Tls(hello)) => records.hellos.push(hello),
+                None => return false,
+            }
+            true
+        })?;
         let processes = ring(processes, |bytes, records| {
             match process_record(bytes) {
                 Some(ProcessRecord::Process(event)) => records.processes.push(event),
@@ -92,14 +105,14 @@ impl Rings {
             }
             true
         })?;
-        Ok(Self { sockets, dns, processes, records, undecodable })
+        Ok(Self { sockets, payloads, processes, records, undecodable })
     }
 
     pub(crate) fn poll(&mut self, timeout: Duration) -> Result<Records> {
         self.wait(timeout)?;
         self.sockets.consume().map_err(map_error)?;
         // A name is asked for before the connection is made.
-        self.dns.consume().map_err(map_error)?;
+        self.payloads.consume().map_err(map_error)?;
         self.processes.consume().map_err(map_error)?;
         Ok(self.records.take())
     }
@@ -107,7 +120,7 @@ impl Rings {
     /// Until one of the rings wakes its reader, or the time is over; most records wake nobody.
     fn wait(&self, timeout: Duration) -> Result<()> {
         // SAFETY: each descriptor belongs to a ring that lives as long as `self`.
-        let rings = [&self.sockets, &self.dns, &self.processes]
+        let rings = [&self.sockets, &self.payloads, &self.processes]
             .map(|ring| unsafe { BorrowedFd::borrow_raw(ring.epoll_fd()) });
         let mut rings = rings.each_ref().map(|ring| PollFd::new(ring, PollFlags::IN));
         let timeout = Timespec::try_from(timeout).ok();

@@ -5,6 +5,7 @@ pub mod dns;
 pub mod flow;
 pub mod process;
 pub mod tcp;
+pub mod tls;
 pub mod udp;
 
 use crate::descriptor::{Attribute, Event, Metric};
@@ -28,7 +29,7 @@ pub struct Signal {
 }
 
 /// Every signal there is.
-pub const REGISTRY: &[&Signal] = &[&process::SIGNAL, &tcp::SIGNAL, &udp::SIGNAL, &dns::SIGNAL];
+pub const REGISTRY: &[&Signal] = &[&process::SIGNAL, &tcp::SIGNAL, &udp::SIGNAL, &dns::SIGNAL, &tls::SIGNAL];
 
 /// Every metric of the signals, those of every transport first.
 #[must_use]

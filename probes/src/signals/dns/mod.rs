@@ -1,5 +1,5 @@
 //! DNS: the messages that sockets sent and received on the ports that it is spoken on, as they passed. They are read
-//! and joined in user space. The programs are UDP's, which see every packet anyway (`capture.h`).
+//! and joined in user space. The programs are UDP's, which see every packet anyway (`udp/payload.h`).
 
 pub mod metrics;
 

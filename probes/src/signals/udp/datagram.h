@@ -20,7 +20,7 @@ static __always_inline __u64 judge_packets(const struct socket_state *st, __u32 
 }
 
 /* Takes a socket that counts as active out of the flow that it counts with. */
-static __always_inline void uncount(struct socket_state *st)
+static __noinline void uncount(struct socket_state *st)
 {
 	struct flow_value *flow;
 	struct flow_key key;
@@ -35,7 +35,7 @@ static __always_inline void uncount(struct socket_state *st)
 }
 
 /* Packets are counted on other processors meanwhile: each number is taken out whole. */
-static __always_inline void flush_datagrams(struct socket_state *st)
+static __noinline void flush_datagrams(struct socket_state *st)
 {
 	struct flow_value *flow;
 	struct flow_key key;

@@ -19,17 +19,27 @@ struct packet {
 	bool quic;
 };
 
-static __always_inline bool is_dns_port(__u16 port)
+/* What payloads on a port are read for. */
+static __always_inline __u32 port_kinds(__u16 port)
 {
 	__u32 i;
 
-	for (i = 0; i < DNS_PORTS; i++) {
-		if (i >= settings.dns_port_count)
-			return false;
-		if (settings.dns_ports[i] == port)
-			return true;
+	for (i = 0; i < PAYLOAD_PORTS; i++) {
+		if (i >= settings.payload_port_count)
+			break;
+		if (settings.payload_ports[i].port == port)
+			return settings.payload_ports[i].kinds;
 	}
-	return false;
+	return 0;
+}
+
+/* The same of both ports: only what a client of TLS sends first is of interest. */
+static __always_inline __u32 payload_kinds(__u16 source, __u16 destination, bool sent)
+{
+	__u32 kinds = port_kinds(source) & PAYLOAD_DNS;
+
+	kinds |= port_kinds(destination);
+	return sent ? kinds : kinds & ~PAYLOAD_TLS_HELLO;
 }
 
 static __always_inline bool looks_like_quic(const struct packet *p, const __u8 *payload,
@@ -79,8 +89,6 @@ static __always_inline bool read_tcp_ports(struct __sk_buff *skb, const __u8 *tc
 		return false;
 	p->source_port = bpf_ntohs(*(__be16 *)tcp);
 	p->destination_port = bpf_ntohs(*(__be16 *)(tcp + 2));
-	if (!is_dns_port(p->source_port) && !is_dns_port(p->destination_port))
-		return false;
 	header = (tcp[12] >> 4) * 4;
 	p->sequence = bpf_ntohl(*(__be32 *)(tcp + 4));
 	p->payload = offset + header;
@@ -122,8 +130,7 @@ static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *p)
 	}
 	if (ip[0] >> 4 == 4) {
 		transport = ip[9];
-		if (transport != IPPROTO_UDP &&
-		    (transport != IPPROTO_TCP || !settings.dns_port_count))
+		if (transport != IPPROTO_UDP && transport != IPPROTO_TCP)
 			return false;
 		offset = (ip[0] & 15) * 4;
 		map_ipv4((__u8 *)p->source, *(__be32 *)(ip + 12));
@@ -132,8 +139,7 @@ static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *p)
 		if ((void *)ip + 40 > end)
 			return false;
 		offset = ipv6_transport(ip, end, &transport);
-		if (!offset || (transport != IPPROTO_UDP &&
-				(transport != IPPROTO_TCP || !settings.dns_port_count)))
+		if (!offset || (transport != IPPROTO_UDP && transport != IPPROTO_TCP))
 			return false;
 		__builtin_memcpy(p->source, ip + 8, 16);
 		__builtin_memcpy(p->destination, ip + 24, 16);

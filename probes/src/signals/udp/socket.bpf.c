@@ -8,7 +8,7 @@
  * A socket belongs to whoever made it. It is a client's when it sends first, and a server's when it
  * receives first; a server's measurements do not tell its clients apart.
  */
-#include "../dns/capture.h"
+#include "payload.h"
 #include "datagram.h"
 #include "packet.h"
 
@@ -186,22 +186,54 @@ static __always_inline void count_datagrams(struct socket_state *st, const struc
 	}
 }
 
+/*
+ * Whether nothing that a connection sent has been acknowledged, short of its SYN: what passes now
+ * is the first that it sends.
+ */
+static __always_inline bool is_first_flight(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct bpf_tcp_sock *tp;
+
+	sk = sk ? bpf_sk_fullsock(sk) : NULL;
+	tp = sk ? bpf_tcp_sock(sk) : NULL;
+	return tp && tp->bytes_acked <= 1;
+}
+
 static __noinline int look_closely(struct __sk_buff *skb, bool sent)
 {
 	struct socket_state *st;
 	struct packet p = {};
+	__u32 kinds;
 
 	if (!read_packet(skb, &p))
+		return PASS;
+	kinds = payload_kinds(p.source_port, p.destination_port, sent);
+	if (p.transport == IPPROTO_UDP)
+		kinds &= PAYLOAD_DNS;
+	else if (!kinds)
 		return PASS;
 	st = state_of(skb, p.transport);
 	if (!st)
 		return PASS;
 	if (p.transport == IPPROTO_UDP && settings.count_datagrams)
 		count_datagrams(st, &p, sent);
-	if (p.bytes && settings.dns_port_count &&
-	    (is_dns_port(p.source_port) || is_dns_port(p.destination_port)))
-		tell_dns(skb, st, &p, sent);
+	if (!p.bytes)
+		return PASS;
+	if (kinds & PAYLOAD_DNS)
+		tell_payload(skb, st, &p, sent, PAYLOAD_DNS);
+	else if ((kinds & PAYLOAD_TLS_HELLO) && is_tls_hello(skb, &p))
+		tell_payload(skb, st, &p, sent, PAYLOAD_TLS_HELLO);
 	return PASS;
+}
+
+/* Whether a segment of TCP, whose header begins there, may hold what user space wants to read. */
+static __always_inline bool may_tell(struct __sk_buff *skb, const __u8 *tcp, bool sent)
+{
+	__u32 kinds =
+		payload_kinds(bpf_ntohs(*(__be16 *)tcp), bpf_ntohs(*(__be16 *)(tcp + 2)), sent);
+
+	return (kinds & PAYLOAD_DNS) || (kinds && is_first_flight(skb));
 }
 
 /*
@@ -221,8 +253,8 @@ static __always_inline bool count_quickly(struct __sk_buff *skb, const __u8 *ip,
 
 	if (!sk || !settings.count_datagrams || settings.keep_client_address)
 		return false;
-	if (source_port == 443 || destination_port == 443 || is_dns_port(source_port) ||
-	    is_dns_port(destination_port))
+	if (source_port == 443 || destination_port == 443 || port_kinds(source_port) ||
+	    port_kinds(destination_port))
 		return false;
 	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	if (!st || !st->role || st->rule_generation != settings.rule_generation ||
@@ -263,14 +295,11 @@ static __always_inline int look_at_packet(struct __sk_buff *skb, bool sent)
 		if (ip[9] == IPPROTO_UDP) {
 			if (count_quickly(skb, ip, sent))
 				return PASS;
-		} else if (ip[9] != IPPROTO_TCP ||
-			   (!is_dns_port(bpf_ntohs(*(__be16 *)(ip + 20))) &&
-			    !is_dns_port(bpf_ntohs(*(__be16 *)(ip + 22))))) {
+		} else if (ip[9] != IPPROTO_TCP || !may_tell(skb, ip + 20, sent)) {
 			return PASS;
 		}
 	} else if (ip[0] >> 4 == 6 && ip[6] == IPPROTO_TCP) {
-		if ((void *)ip + 44 > end || (!is_dns_port(bpf_ntohs(*(__be16 *)(ip + 40))) &&
-					      !is_dns_port(bpf_ntohs(*(__be16 *)(ip + 42)))))
+		if ((void *)ip + 44 > end || !may_tell(skb, ip + 40, sent))
 			return PASS;
 	}
 	return look_closely(skb, sent);

@@ -1,0 +1,20 @@
+//! TLS: whom a client named in the first message of a connection. Read in user space; the programs are UDP's, which
+//! see every packet anyway (`udp/payload.h`), and look at the payload only while nothing has been acknowledged.
+
+use super::Signal;
+use crate::verdict::{Hook, Need, Target};
+
+/// TLS as netsonde sees it.
+pub const SIGNAL: Signal = Signal {
+    name: "tls",
+    description: "names of servers from the first message of TLS clients",
+    essential: false,
+    hooks: &[Hook {
+        program: "packet_sent",
+        target: Target::Cgroup("cgroup_skb/egress"),
+        need: Need::Required,
+        uses_socket_storage: true,
+    }],
+    metrics: &[],
+    events: &[],
+};

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Copies out of packets what user space reads: DNS messages, and the first that a client of TLS
+ * sends. The packet's program has found the addresses and where the payload begins.
+ */
+#ifndef NETSONDE_UDP_PAYLOAD_H
+#define NETSONDE_UDP_PAYLOAD_H
+
+#include "datagram.h"
+#include "packet.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} payloads SEC(".maps");
+
+/* How many of 256 lookups are followed, so that as many payloads come as are wanted. */
+#define WHOLE_SHARE 256
+
+static struct {
+	__u64 second; /* of 2^30 ns, that is counted now */
+	__u64 offered;
+	__u64 taken;
+	__u64 share;
+} payload_budget = {.share = WHOLE_SHARE};
+
+/*
+ * Whether a payload is one of those that are followed. All messages of a lookup, on both its ends,
+ * have the same `lot`: a share of the lookups is followed whole, instead of a query here and a
+ * response there. The share of a second comes of what the one before it offered.
+ */
+static __always_inline bool payload_allowed(__u64 now, __u32 lot)
+{
+	__u64 second = now >> 30, seen = payload_budget.second,
+	      limit = settings.payloads_per_second, offered;
+
+	if (!limit)
+		return true;
+	if (seen != second &&
+	    __sync_val_compare_and_swap(&payload_budget.second, seen, second) == seen) {
+		offered = payload_budget.offered;
+		payload_budget.share =
+			offered > limit ? WHOLE_SHARE * limit / offered : WHOLE_SHARE;
+		payload_budget.offered = 0;
+		payload_budget.taken = 0;
+	}
+	__sync_fetch_and_add(&payload_budget.offered, 1);
+	/* The second in which a flood begins may hold twice as much. */
+	if ((lot * 2654435761U >> 24) < payload_budget.share && payload_budget.taken < 2 * limit) {
+		__sync_fetch_and_add(&payload_budget.taken, 1);
+		return true;
+	}
+	count_loss(LOSS_PAYLOAD_RATE_LIMITED);
+	return false;
+}
+
+/* The smallest of three sizes that holds the payload: a record's size must be a constant. */
+#define SMALL_PAYLOAD  192
+#define MIDDLE_PAYLOAD 1280
+
+static __always_inline void submit_payload(struct __sk_buff *skb, struct payload_record *r,
+					   __u32 offset, __u32 room,
+					   const struct payload_record *head)
+{
+	__u32 length = head->length;
+
+	if (!r) {
+		count_loss(LOSS_PAYLOAD_RING_FULL);
+		return;
+	}
+	*r = *head;
+	if (length > room)
+		length = room;
+	/* The verifier does not see that it is never 0. */
+	if (!length || bpf_skb_load_bytes(skb, offset, r + 1, length)) {
+		bpf_ringbuf_discard(r, 0);
+		return;
+	}
+	r->captured = length;
+	bpf_ringbuf_submit(r, ring_flags(&payloads));
+}
+
+/* A record of the handshake that holds a ClientHello (RFC 8446, 4.1.2 and 5.1). */
+static __always_inline bool is_tls_hello(struct __sk_buff *skb, const struct packet *p)
+{
+	__u8 head[6];
+
+	return !bpf_skb_load_bytes(skb, p->payload, head, sizeof(head)) && head[0] == 22 &&
+	       head[1] == 3 && head[5] == 1;
+}
+
+/* Tells of the payload of a packet on a socket, if it may. */
+static __noinline int tell_payload(struct __sk_buff *skb, struct socket_state *st,
+				   const struct packet *p, bool sent, __u32 kind)
+{
+	struct payload_record head = {};
+	__u32 lot, offset = p->payload, length = p->bytes;
+	__u64 verdict = 0;
+	struct payload_record *r;
+	__be16 id = 0;
+
+	head.time_ns = bpf_ktime_get_boot_ns();
+	head.local_port = sent ? p->source_port : p->destination_port;
+	head.remote_port = sent ? p->destination_port : p->source_port;
+	/* Of the client's port, and the id of the message that begins here. */
+	lot = port_kinds(head.remote_port) ? head.local_port : head.remote_port;
+	if (p->transport == IPPROTO_UDP) {
+		if (bpf_skb_load_bytes(skb, offset, &id, sizeof(id)))
+			return 0;
+		lot ^= (__u32)id << 8;
+	}
+	if (!payload_allowed(head.time_ns, lot))
+		return 0;
+	__builtin_memcpy(head.local_address, sent ? p->source : p->destination, 16);
+	__builtin_memcpy(head.remote_address, sent ? p->destination : p->source, 16);
+	if (settings.rule_generation)
+		verdict = judge_packets(st, p->transport == IPPROTO_UDP ? RULE_UDP : RULE_TCP,
+					sent ? p->destination : p->source,
+					port_kinds(head.remote_port) ? head.remote_port
+								     : head.local_port);
+	if (verdict & SELECT_EXCLUDED)
+		return 0;
+	head.rules = verdict;
+	head.owner = st->owner;
+	newer_image(&st->owner, &head.owner.image);
+	head.socket_cookie = bpf_get_socket_cookie(skb);
+	head.network_namespace = st->network_namespace;
+	head.transport = p->transport;
+	head.sequence = p->sequence;
+	head.length = length;
+	head.sent = sent;
+	head.kind = kind;
+	if (length <= SMALL_PAYLOAD) {
+		r = bpf_ringbuf_reserve(&payloads, sizeof(*r) + SMALL_PAYLOAD, 0);
+		submit_payload(skb, r, offset, SMALL_PAYLOAD, &head);
+	} else if (length <= MIDDLE_PAYLOAD) {
+		r = bpf_ringbuf_reserve(&payloads, sizeof(*r) + MIDDLE_PAYLOAD, 0);
+		submit_payload(skb, r, offset, MIDDLE_PAYLOAD, &head);
+	} else {
+		r = bpf_ringbuf_reserve(&payloads, sizeof(*r) + PAYLOAD_BYTES, 0);
+		submit_payload(skb, r, offset, PAYLOAD_BYTES, &head);
+	}
+	return 0;
+}
+
+#endif
