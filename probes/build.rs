@@ -98,6 +98,7 @@ fn translation_unit(sources: &[PathBuf]) -> Result<String, Box<dyn Error>> {
         "drop_kind",
         "event_flag",
         "event_kind",
+        "held_kind",
         "failure_kind",
         "loss",
         "process_event_kind",

@@ -33,6 +33,8 @@
 #define SOCKET_DATAGRAM		 (1 << 15) /* of UDP */
 #define SOCKET_QUIC		 (1 << 16)
 #define SOCKET_COUNTED_QUIC	 (1 << 17) /* of UDP: it counts as active with QUIC's */
+#define SOCKET_TOLD		 (1 << 18) /* of UDP: its opening has been told */
+#define SOCKET_SERVES_UNTOLD	 (1 << 19) /* of UDP: it turned out to serve, which is to be told */
 
 /* The counters of a tcp_sock, turned into what is published. */
 struct reading {
@@ -55,6 +57,10 @@ struct socket_state {
 	struct owner owner;
 	struct owner candidate; /* another process that was found to hold it */
 	__u64 opened_ns;
+	union {
+		__u64 listener_cookie;	/* of a listener, and of those that it accepts */
+		__u64 bound_address[2]; /* of UDP, once it is told of */
+	};
 	struct reading last; /* what has been added to a flow; of UDP: what has not */
 	union {
 		struct {
@@ -142,6 +148,105 @@ static __always_inline void remote_address(const struct sock_common *skc, __u8 *
 		bpf_probe_read_kernel(to, 16, &skc->skc_v6_daddr);
 	else
 		map_ipv4(to, skc->skc_daddr);
+}
+
+/* ---- listeners ------------------------------------------------------------------------------ */
+
+/* What listeners accepted, by their cookie; lives from listen() to close(). */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct accept_totals);
+} accepts SEC(".maps");
+
+static const struct accept_totals no_accepts;
+
+/* Who opened it, by cookie, where that is known. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct owner);
+} openers SEC(".maps");
+
+static __always_inline void remember_listener(const struct sock *sk, struct socket_state *st,
+					      bool opened)
+{
+	st->listener_cookie = bpf_get_socket_cookie((void *)sk);
+	if (bpf_map_update_elem(&accepts, &st->listener_cookie, &no_accepts, BPF_NOEXIST) == -E2BIG)
+		count_loss(LOSS_LISTENERS_FULL);
+	if (opened)
+		bpf_map_update_elem(&openers, &st->listener_cookie, &st->owner, BPF_ANY);
+}
+
+static __always_inline void forget_listener(const struct socket_state *st)
+{
+	bpf_map_delete_elem(&accepts, &st->listener_cookie);
+	bpf_map_delete_elem(&openers, &st->listener_cookie);
+}
+
+static __always_inline __u32 leading_zeros(__u64 v)
+{
+	__u32 n = 0, i;
+
+	for (i = 32; i; i >>= 1) {
+		if (!(v >> (64 - i))) {
+			n += i;
+			v <<= i;
+		}
+	}
+	return n;
+}
+
+/* Finalizer of splitmix64 (Steele, Lea and Flood, 2014). */
+static __always_inline __u64 mix(__u64 v)
+{
+	v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9ULL;
+	v = (v ^ v >> 27) * 0x94d049bb133111ebULL;
+	return v ^ v >> 31;
+}
+
+static __always_inline void note_network(struct accept_totals *a, __u64 network)
+{
+	__u64 seen;
+	int i;
+
+	for (i = 0; i < CLIENT_NETWORKS; i++) {
+		seen = a->networks[i];
+		if (!seen)
+			seen = __sync_val_compare_and_swap(&a->networks[i], 0, network);
+		if (!seen || seen == network)
+			return;
+	}
+	a->further_networks = 1;
+}
+
+/* Adds a connection to what its listener accepted. */
+static __noinline int count_accept(const struct socket_state *st, __u64 high, __u64 low)
+{
+	struct accept_totals *a = bpf_map_lookup_elem(&accepts, &st->listener_cookie);
+	__u64 hash = mix(high ^ mix(low)), network;
+	__u32 rank;
+	__u8 *peers;
+
+	if (!a)
+		return 0;
+	__sync_fetch_and_add(&a->accepted, 1);
+	a->last_ns = bpf_ktime_get_boot_ns();
+	/* An IPv4 address is at the end, behind ffff. */
+	network = bpf_be64_to_cpu(high);
+	if (!network && bpf_be64_to_cpu(low) >> 32 == 0xffff)
+		network = bpf_be64_to_cpu(low) & ~0xffULL;
+	if (network)
+		note_network(a, network);
+	rank = leading_zeros(hash) + 1;
+	peers = &a->peers[hash % PEER_REGISTERS];
+	if (*peers < rank)
+		*peers = rank;
+	return 0;
 }
 
 /* ---- flows --------------------------------------------------------------------------------- */

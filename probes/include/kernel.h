@@ -22,20 +22,24 @@ typedef _Bool bool;
 #define false 0
 #define NULL ((void *)0)
 
-#define AF_INET		2
-#define AF_INET6	10
-#define IPPROTO_TCP	6
-#define IPPROTO_UDP	17
-#define IPPROTO_HOPOPTS 0
-#define IPPROTO_ROUTING 43
-#define IPPROTO_DSTOPTS 60
-#define ETH_P_IP	0x0800
-#define ETH_P_IPV6	0x86dd
-#define SOCK_DGRAM	2
-#define SOCK_STREAM	1
-#define PF_KTHREAD	0x00200000 /* include/linux/sched.h */
-#define PF_EXITING	0x00000004
-#define SHUTDOWN_MASK	3 /* include/net/sock.h */
+#define AF_INET		   2
+#define AF_INET6	   10
+#define IPPROTO_TCP	   6
+#define IPPROTO_UDP	   17
+#define IPPROTO_HOPOPTS	   0
+#define IPPROTO_ROUTING	   43
+#define IPPROTO_DSTOPTS	   60
+#define ETH_P_IP	   0x0800
+#define ETH_P_IPV6	   0x86dd
+#define SOCK_DGRAM	   2
+#define SOCK_STREAM	   1
+#define SOCK_RAW	   3
+#define IPPROTO_SCTP	   132
+#define AF_PACKET	   17
+#define SOCK_BINDPORT_LOCK 8	      /* include/net/sock.h */
+#define PF_KTHREAD	   0x00200000 /* include/linux/sched.h */
+#define PF_EXITING	   0x00000004
+#define SHUTDOWN_MASK	   3 /* include/net/sock.h */
 
 /* include/net/tcp_states.h */
 enum {
@@ -58,6 +62,7 @@ enum {
 #define SOCK_DONE_BIT 1
 
 /* include/uapi/asm-generic/errno.h: the same on x86-64 and arm64 */
+#define E2BIG	     7
 #define ENOMEM	     12
 #define EPIPE	     32
 #define ENETUNREACH  101
@@ -119,7 +124,9 @@ struct sock_common {
 	};
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
+	unsigned char skc_reuseport : 1;
 	unsigned char skc_ipv6only : 1;
+	int skc_bound_dev_if;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
@@ -140,6 +147,19 @@ struct sock {
 	__u8 sk_kern_sock : 1;
 	__u16 sk_protocol;
 	__u16 sk_type;
+	__u8 sk_userlocks;
+	struct sock_reuseport *sk_reuseport_cb;
+};
+
+struct sock_reuseport {
+	__u16 num_socks;
+};
+
+/* net/packet/internal.h */
+struct packet_sock {
+	struct sock sk;
+	int ifindex;
+	__be16 num;
 };
 
 struct socket {

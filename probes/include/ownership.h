@@ -77,4 +77,54 @@ static __always_inline bool owner_settled(const struct sock *sk, struct socket_s
 	return true;
 }
 
+/*
+ * A socket that takes what nobody asked for, in a sweep. When the buffer is full the kernel shows
+ * the socket again, in the next read (bpf_seq_read()), and takes back what was written of it.
+ */
+static __noinline int tell_swept(struct bpf_iter_meta *meta, const struct sock *sk,
+				 const struct socket_state *st, __u8 transport, __u32 rules)
+{
+	const struct sock_common *skc = &sk->__sk_common;
+	__u64 cookie = bpf_get_socket_cookie((void *)sk);
+	struct accept_totals *accepted;
+	struct listener_record r = {};
+	struct owner *opener;
+
+	opener = bpf_map_lookup_elem(&openers, &cookie);
+	if (opener)
+		r.opener = *opener;
+	r.owner = st->owner;
+	r.opened_ns = st->flags & SOCKET_OLDER ? 0 : st->opened_ns;
+	r.socket_cookie = cookie;
+	local_address(skc, r.address);
+	r.network_namespace = st->network_namespace;
+	r.interface = skc->skc_bound_dev_if;
+	r.port = skc->skc_num;
+	if (transport == IPPROTO_TCP) {
+		r.backlog = sk->sk_max_ack_backlog;
+		r.queued = sk->sk_ack_backlog;
+	} else {
+		r.connected = skc->skc_state == TCP_ESTABLISHED;
+	}
+	if (BPF_CORE_READ_BITFIELD(skc, skc_reuseport)) {
+		r.reuseport_group = 1;
+		if (sk->sk_reuseport_cb)
+			r.reuseport_group = sk->sk_reuseport_cb->num_socks;
+	}
+	r.ipv6_only = BPF_CORE_READ_BITFIELD(skc, skc_ipv6only);
+	r.transport = transport;
+	r.rules = rules;
+	r.shared = !!(st->flags & SOCKET_SHARED);
+	if (st->owner.tgid != KERNEL_TGID && (marks_of(st->owner.tgid) & MARK_FORKED))
+		r.shared = 1;
+	if (bpf_seq_write(meta->seq, &r, sizeof(r)))
+		return 0;
+	accepted = bpf_map_lookup_elem(&accepts, &cookie);
+	if (accepted)
+		bpf_seq_write(meta->seq, accepted, sizeof(*accepted));
+	else
+		bpf_seq_write(meta->seq, (void *)&no_accepts, sizeof(no_accepts));
+	return 0;
+}
+
 #endif

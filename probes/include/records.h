@@ -150,8 +150,11 @@ struct socket_event {
 	__u16 remote_port;
 	__u8 kind;
 	__u8 role;
-	__u8 failure;	    /* failure: enum failure_kind */
-	__u8 flags;	    /* enum event_flag */
+	__u8 failure;	 /* failure: enum failure_kind */
+	__u8 flags;	 /* enum event_flag */
+	__u32 interface; /* listen: index of the device that it is bound to */
+	__u8 transport;	 /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 reserved[3];
 	__u32 kernel_error; /* failure: errno, 0 when the kernel set none */
 	__u32 rules;	    /* as in a flow's key */
 };
@@ -194,25 +197,67 @@ struct payload_record {
 	__u8 reserved[7];
 };
 
-/* A listening socket, as a sweep found it. */
+/* Client networks that a listener remembers one by one, and registers of its count of peers. */
+#define CLIENT_NETWORKS 8
+#define PEER_REGISTERS	128
+
+/*
+ * What a listener has accepted. Peers are counted as HyperLogLog does (Flajolet et al., 2007): of
+ * the hash of an address the low 7 bits choose a register, which keeps the most leading zeros, plus
+ * one, that the rest had.
+ */
+struct accept_totals {
+	__u64 accepted;
+	__u64 last_ns;
+	/* Of IPv6 the first 64 bits; of IPv4 0xffff, and the first 24 bits: 0xffffAABBCC00. */
+	__u64 networks[CLIENT_NETWORKS];
+	__u32 further_networks; /* is set when there were more */
+	__u32 reserved;
+	__u8 peers[PEER_REGISTERS];
+};
+
+/* A socket that takes what nobody of this host asked for, as a sweep found it. */
 struct listener_record {
 	struct owner owner;
-	__u64 opened_ns; /* 0: older than netsonde */
+	struct owner opener; /* who opened it; unknown when that was before netsonde */
+	__u64 opened_ns;     /* 0: older than netsonde */
 	__u64 socket_cookie;
 	__u8 address[16];
 	__u32 network_namespace;
 	__u32 backlog;
-	__u32 queued; /* connections waiting for accept() now */
-	__u32 rules;  /* as in a flow's key */
+	__u32 queued;	 /* connections waiting for accept() now */
+	__u32 rules;	 /* as in a flow's key */
+	__u32 interface; /* index of the device that it is bound to; 0: none */
 	__u16 port;
+	__u16 reuseport_group; /* sockets that share the port with SO_REUSEPORT; 0: it has not been
+				  set */
 	__u8 ipv6_only;
-	__u8 shared; /* more than one process holds it */
+	__u8 shared;	/* more than one process holds it */
+	__u8 transport; /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 connected; /* UDP: takes datagrams of one peer only */
+	__u8 reserved[4];
+}; /* a struct accept_totals follows it */
+
+enum held_kind {
+	HELD_BY_SEVERAL = 0, /* one of several processes that hold a socket */
+	HELD_RAW = 1,	     /* a raw socket (raw(7)), or one of SCTP, and who holds it */
+	HELD_PACKET = 2,     /* a packet socket (packet(7)), and who holds it */
 };
 
-/* One of several processes that hold a socket, as a walk over open files found it. */
+/* A process that holds a socket, as a walk over open files found it. */
 struct holder_record {
 	struct owner owner;
 	__u64 socket_cookie;
+	/* From here on not of HELD_BY_SEVERAL. */
+	__u8 address[16];
+	__u32 network_namespace;
+	__u32 interface;
+	__u16 protocol; /* of IP; of a packet socket: of Ethernet, 3 is all (linux/if_ether.h) */
+	__u16 port;	/* of SCTP */
+	__u8 kind;	/* enum held_kind */
+	__u8 listens;	/* SCTP */
+	__u8 ipv6;
+	__u8 reserved;
 };
 
 enum process_event_kind {
@@ -344,7 +389,8 @@ enum loss {
 	LOSS_IMAGES_FULL = 8,	  /* an exec with open sockets could not be noted */
 	LOSS_PAYLOAD_RING_FULL = 9,
 	LOSS_PAYLOAD_RATE_LIMITED = 10,
-	LOSS_KINDS = 11,
+	LOSS_LISTENERS_FULL = 11,
+	LOSS_KINDS = 12,
 };
 
 /* What the last sweep met; written by the kernel side, reset by user space before a sweep. */

@@ -64,6 +64,11 @@ pub const REASONS: &[(loss, &str, &str)] = &[
         "payload_rate_limited",
         "more DNS messages than `dns.messages_per_second` allows: their lookups are not followed",
     ),
+    (
+        loss::LOSS_LISTENERS_FULL,
+        "listeners_full",
+        "too many listeners: what one more accepted is not counted",
+    ),
 ];
 
 /// The kernel's counters.

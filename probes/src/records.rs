@@ -4,9 +4,12 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+mod listener;
 mod payload;
 mod process;
 
+pub use listener::{Accepts, Listener, SpecialKind, SpecialSocket};
+pub(crate) use listener::{Held, LISTENER_BYTES, held, listener};
 pub use payload::{DnsPacket, TlsHello};
 pub(crate) use payload::{Payload, payload};
 pub use process::{BinaryPath, CgroupEvent, Execution, ProcessEvent, ProcessEventKind, split_arguments};
@@ -352,6 +355,10 @@ pub struct SocketEvent {
     pub errno: u32,
     /// When the owner got the socket, its binary had been unlinked.
     pub binary_deleted: bool,
+    /// Over what.
+    pub transport: Transport,
+    /// Listen only: index of the device that it is bound to, where that is known.
+    pub interface: Option<u32>,
     /// Which selection rules may apply.
     pub rules: RuleMask,
 }
@@ -407,58 +414,10 @@ pub(crate) fn socket_event(bytes: &[u8]) -> Option<SocketEvent> {
         backlog: e.backlog,
         errno: e.kernel_error,
         binary_deleted: flag(raw::event_flag::EVENT_BINARY_DELETED),
+        transport: Transport::from_raw(e.transport),
+        interface: (e.interface != 0).then_some(e.interface),
         rules: RuleMask(e.rules),
     })
-}
-
-/// A listening socket, as a sweep found it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// Whose socket: of several holders the oldest.
-    pub owner: Owner,
-    /// When it was opened, nanoseconds of `CLOCK_BOOTTIME`; `None` when that was before netsonde.
-    pub opened_ns: Option<u64>,
-    /// The kernel's number for the socket.
-    pub cookie: u64,
-    /// Where it listens.
-    pub address: IpAddr,
-    /// On which port.
-    pub port: u16,
-    /// Inode number of the network namespace.
-    pub network_namespace: u32,
-    /// Limit of the accept queue.
-    pub backlog: u32,
-    /// Connections in the accept queue.
-    pub queued: u32,
-    /// An IPv6 socket that takes no IPv4.
-    pub ipv6_only: bool,
-    /// Several processes hold it, or may.
-    pub shared: bool,
-    /// Which selection rules may apply.
-    pub rules: RuleMask,
-}
-
-pub(crate) fn listener(bytes: &[u8]) -> Option<Listener> {
-    let r: raw::listener_record = read(bytes)?;
-    Some(Listener {
-        owner: r.owner.into(),
-        opened_ns: (r.opened_ns != 0).then_some(r.opened_ns),
-        cookie: r.socket_cookie,
-        address: address(r.address),
-        port: r.port,
-        network_namespace: r.network_namespace,
-        backlog: r.backlog,
-        queued: r.queued,
-        ipv6_only: r.ipv6_only != 0,
-        shared: r.shared != 0,
-        rules: RuleMask(r.rules),
-    })
-}
-
-/// One of several processes that hold a socket: its cookie and who.
-pub(crate) fn holder(bytes: &[u8]) -> Option<(u64, Owner)> {
-    let r: raw::holder_record = read(bytes)?;
-    Some((r.socket_cookie, r.owner.into()))
 }
 
 /// There is nothing left to decide.

@@ -12,7 +12,8 @@ use crate::Probes;
 use crate::error::{ProbeError, Result};
 use crate::namespaces::Namespaces;
 use crate::records::{
-    Flow, FlowCounts, Listener, Owner, ProcessEvent, bytes_of, holder, listener, process_event, raw, read,
+    Flow, FlowCounts, Held, LISTENER_BYTES, Listener, Owner, ProcessEvent, SpecialSocket, bytes_of, held,
+    listener, process_event, raw, read,
 };
 
 /// What a sweep met.
@@ -37,7 +38,7 @@ pub struct SweepTotals {
 pub struct Sweep {
     /// What each flow did since the last sweep.
     pub flows: Vec<(Flow, FlowCounts)>,
-    /// Every listening socket.
+    /// Every listening socket of TCP, and every socket of UDP that is bound to a port.
     pub listeners: Vec<Listener>,
     /// Every process.
     pub processes: Vec<ProcessEvent>,
@@ -52,6 +53,8 @@ pub struct Sweep {
 pub struct Holders {
     /// By cookie of the socket, each process once.
     pub by_cookie: HashMap<u64, Vec<Owner>>,
+    /// Raw and packet sockets and listening ones of SCTP, once for each process that holds them.
+    pub special: Vec<SpecialSocket>,
 }
 
 /// Most holders that a walk remembers. Thousands of connections that dozens of workers inherited come to
@@ -131,10 +134,10 @@ impl Probes {
         let mut totals = SweepTotals::default();
         for inode in namespaces.inodes() {
             let visited = self.home.visit(namespaces, inode, || {
-                self.iterate("tcp_sweep", size_of::<raw::listener_record>(), |bytes| {
-                    listeners.extend(listener(bytes));
-                })?;
-                self.iterate("udp_sweep", 1, |_| {})
+                for program in ["tcp_sweep", "udp_sweep"] {
+                    self.iterate(program, LISTENER_BYTES, |bytes| listeners.extend(listener(bytes)))?;
+                }
+                Ok(())
             })?;
             match visited {
                 Some(()) => totals.namespaces += 1,
@@ -164,8 +167,10 @@ impl Probes {
         let (mut seen, mut dropped) = (0, self.holders.dropped);
         self.iterate("socket_holders", size_of::<raw::holder_record>(), |bytes| {
             seen += 1;
-            match holder(bytes) {
-                Some((cookie, owner)) if seen <= HOLDERS => found.add(cookie, owner),
+            match held(bytes) {
+                Some(Held::BySeveral(cookie, owner)) if seen <= HOLDERS => found.add(cookie, owner),
+                Some(Held::Special(socket)) if seen <= HOLDERS => found.special.push(socket),
+                Some(Held::Nothing) => {}
                 _ => dropped += 1,
             }
         })?;

@@ -53,6 +53,35 @@ static __always_inline void note_several(struct bpf_iter_meta *meta, const struc
 	tell_holder(meta, sk, holder);
 }
 
+/* Sockets that have neither port nor listener's state, and no flows: only who holds them is told.
+ */
+static __always_inline void tell_special(struct bpf_iter_meta *meta, struct sock *sk,
+					 struct task_struct *task, __u32 kind)
+{
+	const struct sock_common *skc = &sk->__sk_common;
+	struct holder_record r = {.kind = kind};
+	struct packet_sock *packet;
+
+	owner_of_task(task, &r.owner);
+	r.socket_cookie = bpf_get_socket_cookie(sk);
+	r.network_namespace = socket_namespace(sk);
+	if (kind == HELD_PACKET) {
+		packet = (struct packet_sock *)sk;
+		r.interface = BPF_CORE_READ(packet, ifindex);
+		r.protocol = bpf_ntohs(BPF_CORE_READ(packet, num));
+	} else {
+		r.interface = skc->skc_bound_dev_if;
+		r.protocol = sk->sk_protocol;
+		r.ipv6 = skc->skc_family == AF_INET6;
+		local_address(skc, r.address);
+		if (sk->sk_protocol == IPPROTO_SCTP) {
+			r.port = skc->skc_num;
+			r.listens = skc->skc_state == TCP_LISTEN;
+		}
+	}
+	bpf_seq_write(meta->seq, &r, sizeof(r));
+}
+
 SEC("iter/task_file")
 int socket_holders(struct bpf_iter__task_file *ctx)
 {
@@ -72,8 +101,18 @@ int socket_holders(struct bpf_iter__task_file *ctx)
 	if (!socket)
 		return 0;
 	sk = socket->sk;
-	if (!sk ||
-	    (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6) ||
+	if (!sk)
+		return 0;
+	if (sk->__sk_common.skc_family == AF_PACKET) {
+		tell_special(ctx->meta, sk, task, HELD_PACKET);
+		return 0;
+	}
+	if ((sk->__sk_common.skc_family == AF_INET || sk->__sk_common.skc_family == AF_INET6) &&
+	    (sk->sk_type == SOCK_RAW || sk->sk_protocol == IPPROTO_SCTP)) {
+		tell_special(ctx->meta, sk, task, HELD_RAW);
+		return 0;
+	}
+	if ((sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6) ||
 	    (sk->sk_protocol != IPPROTO_TCP && sk->sk_protocol != IPPROTO_UDP))
 		return 0;
 	datagrams = sk->sk_protocol == IPPROTO_UDP;

@@ -50,6 +50,7 @@ static __always_inline void event_endpoints(struct socket_event *e, const struct
 	const struct sock_common *skc = &sk->__sk_common;
 
 	e->owner = st->owner;
+	e->transport = IPPROTO_TCP;
 	e->role = st->role;
 	e->rules = st->rules;
 	if (st->flags & SOCKET_BINARY_DELETED)
@@ -77,6 +78,7 @@ static __always_inline void tell_listen(const struct sock *sk, const struct sock
 		return;
 	event_endpoints(e, sk, st);
 	e->backlog = sk->sk_max_ack_backlog;
+	e->interface = sk->__sk_common.skc_bound_dev_if;
 	if (kind == EVENT_LISTEN_CLOSE && st->opened_ns)
 		e->duration_ns = now - st->opened_ns;
 	event_submit(e);
@@ -139,7 +141,7 @@ static __always_inline void tell_close(const struct sock *sk, struct tcp_sock *t
 static __always_inline void establish(const struct sock *sk, struct tcp_sock *tp,
 				      struct socket_state *st, bool late)
 {
-	__u64 now = bpf_ktime_get_boot_ns();
+	__u64 now = bpf_ktime_get_boot_ns(), remote[2] = {};
 
 	st->established_ns = now;
 	st->local_port = sk->__sk_common.skc_num ?: st->local_port;
@@ -176,6 +178,10 @@ static __always_inline void establish(const struct sock *sk, struct tcp_sock *tp
 	follow_image(sk, st);
 	if (sole_acceptor(st))
 		st->flags |= SOCKET_OWNED;
+	if (st->listener_cookie) {
+		remote_address(&sk->__sk_common, (__u8 *)remote);
+		count_accept(st, remote[0], remote[1]);
+	}
 	judge(sk, st);
 	if ((st->flags & (SOCKET_OWNED | SOCKET_EXCLUDED)) == SOCKET_OWNED)
 		tell_open(sk, st);

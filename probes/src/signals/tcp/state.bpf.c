@@ -92,6 +92,7 @@ static __always_inline void on_listen(const struct sock *sk)
 	if (is_service_manager(bpf_get_current_task_btf()))
 		st->flags |= SOCKET_SHARED;
 	judge(sk, st);
+	remember_listener(sk, st, true);
 	tell_listen(sk, st, EVENT_LISTEN_OPEN);
 }
 
@@ -297,6 +298,7 @@ static __always_inline void on_close(const struct sock *sk, int oldstate, bool t
 		if (oldstate == TCP_LISTEN) {
 			follow_image(sk, st);
 			tell_listen(sk, st, EVENT_LISTEN_CLOSE);
+			forget_listener(st);
 		}
 		/* A child that came no further than SYN_RECV holds a copy. */
 		if (oldstate == TCP_LISTEN || oldstate == TCP_SYN_RECV)

@@ -24,7 +24,6 @@ static __always_inline void sweep_listener(struct bpf_iter_meta *meta, const str
 					   const struct tcp_sock *tp)
 {
 	struct listening_port at = {};
-	struct listener_record r = {};
 	struct socket_state *st;
 	__u8 one = 1;
 
@@ -54,22 +53,9 @@ static __always_inline void sweep_listener(struct bpf_iter_meta *meta, const str
 	if (st->flags & SOCKET_EXCLUDED)
 		return;
 
-	r.owner = st->owner;
-	r.opened_ns = st->flags & SOCKET_OLDER ? 0 : st->opened_ns;
-	r.socket_cookie = bpf_get_socket_cookie((void *)sk);
-	local_address(&sk->__sk_common, r.address);
-	r.network_namespace = st->network_namespace;
-	r.port = st->local_port;
-	r.backlog = sk->sk_max_ack_backlog;
-	r.queued = sk->sk_ack_backlog;
-	r.ipv6_only = BPF_CORE_READ_BITFIELD(&sk->__sk_common, skc_ipv6only);
-	r.rules = st->rules;
-	r.shared = !!(st->flags & SOCKET_SHARED);
-	if (st->owner.tgid != KERNEL_TGID && (marks_of(st->owner.tgid) & MARK_FORKED))
-		r.shared = 1;
-	/* When the buffer is full the kernel shows this socket again, in the next read
-	 * (bpf_seq_read()). */
-	bpf_seq_write(meta->seq, &r, sizeof(r));
+	if (!st->listener_cookie)
+		remember_listener(sk, st, false);
+	tell_swept(meta, sk, st, IPPROTO_TCP, st->rules);
 }
 
 /* Meets a connection for the first time: what it did before belongs to nobody's interval. */

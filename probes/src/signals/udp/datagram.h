@@ -90,6 +90,32 @@ static __always_inline void judge_flow(struct socket_state *st, const __u64 *rem
 		st->flags |= SOCKET_EXCLUDED;
 }
 
+/* A socket was bound to its port, or is found to be; or such a one ends. */
+static __noinline int tell_bound(struct socket_state *st, __u64 cookie, __u32 kind, __u32 rules,
+				 __u32 interface)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct socket_event *e;
+
+	st->flags |= SOCKET_TOLD;
+	e = event_reserve(kind, now);
+	if (!e)
+		return 0;
+	e->owner = st->owner;
+	e->role = ROLE_LISTENER;
+	e->transport = IPPROTO_UDP;
+	e->rules = rules;
+	e->interface = interface;
+	e->network_namespace = st->network_namespace;
+	e->socket_cookie = cookie;
+	__builtin_memcpy(e->local_address, st->bound_address, 16);
+	e->local_port = st->local_port;
+	if (kind == EVENT_LISTEN_CLOSE && st->opened_ns)
+		e->duration_ns = now - st->opened_ns;
+	event_submit(e);
+	return 0;
+}
+
 /* Whoever ends a socket that is nobody's has it, unless the kernel does. */
 static __always_inline void take_over_datagrams(struct socket_state *st, struct task_struct *caller)
 {

@@ -32,6 +32,18 @@ pub const SIGNAL: Signal = Signal {
             uses_socket_storage: true,
         },
         Hook {
+            program: "udp_bound",
+            target: Target::Cgroup("cgroup/post_bind4"),
+            need: Need::Optional("what binds a port of IPv4 is not told of before the next sweep"),
+            uses_socket_storage: true,
+        },
+        Hook {
+            program: "udp_bound_ipv6",
+            target: Target::Cgroup("cgroup/post_bind6"),
+            need: Need::Optional("what binds a port of IPv6 is not told of before the next sweep"),
+            uses_socket_storage: true,
+        },
+        Hook {
             program: "udp_released",
             target: Target::Cgroup("cgroup/sock_release"),
             need: Need::Optional("what a socket moved since the last sweep before its end is missing"),

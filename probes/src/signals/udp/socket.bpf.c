@@ -36,15 +36,77 @@ int udp_created(struct bpf_sock *ctx)
 	return PASS;
 }
 
-SEC("cgroup/sock_release")
-int udp_released(struct bpf_sock *ctx)
+/*
+ * Ports from here on are also what a program gets that wants any port to ask from, and resolvers
+ * bind one for each question: such a socket is told of when a sweep finds it, or when it turns out
+ * to serve.
+ */
+#define FIRST_EPHEMERAL_PORT 32768
+
+static __always_inline int bound(struct bpf_sock *ctx, struct socket_state *st)
 {
-	struct task_struct *caller;
+	__u64 verdict = 0;
+
+	if ((st->flags & (SOCKET_TOLD | SOCKET_OLDER)) || ctx->src_port >= FIRST_EPHEMERAL_PORT)
+		return PASS;
+	st->local_port = ctx->src_port;
+	if (settings.rule_generation)
+		verdict = judge_packets(st, RULE_UDP, NULL, ctx->src_port);
+	if (!(verdict & SELECT_EXCLUDED))
+		tell_bound(st, bpf_get_socket_cookie(ctx), EVENT_LISTEN_OPEN, verdict, 0);
+	return PASS;
+}
+
+SEC("cgroup/post_bind4")
+int udp_bound(struct bpf_sock *ctx)
+{
 	struct socket_state *st;
 
 	if (ctx->protocol != IPPROTO_UDP)
 		return PASS;
 	st = bpf_sk_storage_get(&sockets, ctx, NULL, 0);
+	if (!st)
+		return PASS;
+	map_ipv4((__u8 *)st->bound_address, ctx->src_ip4);
+	return bound(ctx, st);
+}
+
+SEC("cgroup/post_bind6")
+int udp_bound_ipv6(struct bpf_sock *ctx)
+{
+	struct socket_state *st;
+	__u32 *to;
+
+	if (ctx->protocol != IPPROTO_UDP)
+		return PASS;
+	st = bpf_sk_storage_get(&sockets, ctx, NULL, 0);
+	if (!st)
+		return PASS;
+	to = (__u32 *)st->bound_address;
+	to[0] = ctx->src_ip6[0];
+	to[1] = ctx->src_ip6[1];
+	to[2] = ctx->src_ip6[2];
+	to[3] = ctx->src_ip6[3];
+	return bound(ctx, st);
+}
+
+SEC("cgroup/sock_release")
+int udp_released(struct bpf_sock *ctx)
+{
+	struct task_struct *caller;
+	struct socket_state *st;
+	__u64 verdict = 0;
+
+	if (ctx->protocol != IPPROTO_UDP)
+		return PASS;
+	st = bpf_sk_storage_get(&sockets, ctx, NULL, 0);
+	if (st && (st->flags & SOCKET_TOLD)) {
+		follow_program(st);
+		if (settings.rule_generation)
+			verdict = judge_packets(st, RULE_UDP, NULL, st->local_port);
+		if (!(verdict & SELECT_EXCLUDED))
+			tell_bound(st, bpf_get_socket_cookie(ctx), EVENT_LISTEN_CLOSE, verdict, 0);
+	}
 	if (!st || !st->role)
 		return PASS;
 	if (!(st->flags & SOCKET_EXCLUDED)) {
@@ -78,9 +140,6 @@ static __always_inline struct socket_state *state_of(struct __sk_buff *skb, __u8
 	return st;
 }
 
-/* Where clients' ports begin, as a rule (net.ipv4.ip_local_port_range). */
-#define FIRST_EPHEMERAL_PORT 32768
-
 static __always_inline void take_role(struct socket_state *st, const struct packet *p, bool sent)
 {
 	__u16 local_port = sent ? p->source_port : p->destination_port;
@@ -105,6 +164,8 @@ static __always_inline void take_role(struct socket_state *st, const struct pack
 		st->server_port = p->destination_port;
 	}
 	st->role = serves ? ROLE_SERVER : ROLE_CLIENT;
+	if (serves && !(st->flags & (SOCKET_TOLD | SOCKET_OLDER)))
+		st->flags |= SOCKET_SERVES_UNTOLD;
 }
 
 static __always_inline void add_datagrams(struct flow_value *flow, const struct packet *p,
@@ -200,6 +261,18 @@ static __always_inline bool is_first_flight(struct __sk_buff *skb)
 	return tp && tp->bytes_acked <= 1;
 }
 
+/* A socket on a port that clients use as well has turned out to serve. */
+static __always_inline void tell_server(struct __sk_buff *skb, struct socket_state *st)
+{
+	__u64 verdict = 0;
+
+	st->flags &= ~SOCKET_SERVES_UNTOLD;
+	if (settings.rule_generation)
+		verdict = judge_packets(st, RULE_UDP, NULL, st->local_port);
+	if (!(verdict & SELECT_EXCLUDED))
+		tell_bound(st, bpf_get_socket_cookie(skb), EVENT_LISTEN_OPEN, verdict, 0);
+}
+
 static __noinline int look_closely(struct __sk_buff *skb, bool sent)
 {
 	struct socket_state *st;
@@ -218,6 +291,8 @@ static __noinline int look_closely(struct __sk_buff *skb, bool sent)
 		return PASS;
 	if (p.transport == IPPROTO_UDP && settings.count_datagrams)
 		count_datagrams(st, &p, sent);
+	if (st->flags & SOCKET_SERVES_UNTOLD)
+		tell_server(skb, st);
 	if (!p.bytes)
 		return PASS;
 	if (kinds & PAYLOAD_DNS)

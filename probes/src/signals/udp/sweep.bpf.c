@@ -33,6 +33,36 @@ static __always_inline bool count_active(struct socket_state *st)
 	return true;
 }
 
+/*
+ * Takes datagrams from anybody, or was bound to its port on purpose: a socket that is connected, or
+ * sent before anything else, has a port of its own for the answers.
+ */
+static __always_inline bool takes_unasked(const struct sock *sk)
+{
+	const struct sock_common *skc = &sk->__sk_common;
+
+	return skc->skc_num &&
+	       (skc->skc_state != TCP_ESTABLISHED || (sk->sk_userlocks & SOCK_BINDPORT_LOCK));
+}
+
+static __always_inline void sweep_bound(struct bpf_iter_meta *meta, const struct sock *sk,
+					struct socket_state *st)
+{
+	__u64 verdict = 0;
+
+	if (settings.rule_generation)
+		verdict = judge_packets(st, RULE_UDP, NULL, sk->__sk_common.skc_num);
+	if (verdict & SELECT_EXCLUDED)
+		return;
+	if (!(st->flags & (SOCKET_TOLD | SOCKET_OLDER))) {
+		st->local_port = sk->__sk_common.skc_num;
+		local_address(&sk->__sk_common, (__u8 *)st->bound_address);
+		tell_bound(st, bpf_get_socket_cookie((void *)sk), EVENT_LISTEN_OPEN, verdict,
+			   sk->__sk_common.skc_bound_dev_if);
+	}
+	tell_swept(meta, sk, st, IPPROTO_UDP, verdict);
+}
+
 SEC("iter/udp")
 int udp_sweep(struct bpf_iter__udp *ctx)
 {
@@ -49,6 +79,8 @@ int udp_sweep(struct bpf_iter__udp *ctx)
 	settle_kernels(sk, NULL, st);
 	settle_owner(sk, st);
 	follow_program(st);
+	if (takes_unasked(sk))
+		sweep_bound(ctx->meta, sk, st);
 	if (!st->role)
 		return 0;
 	judge_again(st);
