@@ -254,7 +254,12 @@ fn settings(config: &Config) -> Settings {
 }
 
 fn options(config: &Config) -> Options {
-    let switches = [("tcp", config.signals.tcp), ("udp", config.signals.udp), ("dns", config.signals.dns), ("tls", config.signals.tls)];
+    let switches = [
+        ("tcp", config.signals.tcp),
+        ("udp", config.signals.udp),
+        ("dns", config.signals.dns),
+        ("tls", config.signals.tls),
+    ];
     let disabled = switches.into_iter().filter(|(_, on)| !on).map(|(name, _)| name.to_owned()).collect();
     Options {
         disabled,

@@ -9,6 +9,7 @@ use netsonde_probes::descriptor::{Attribute as Key, AttributeType, Event, Stabil
 use netsonde_probes::records::{Owner, Role, SocketEvent, SocketEventKind, Transport};
 use netsonde_probes::signals::tcp::{attributes as tcp, events};
 
+use super::hellos::Said;
 use super::identity::network_type;
 use crate::enrich::{Clock, Context, Process};
 use crate::telemetry::{Attribute, AttributeValue, LogRecord, Severity};
@@ -311,18 +312,24 @@ fn push_ownership(owner: Owner, of: &Ownership<'_>, clock: &Clock, to: &mut Vec<
     }
 }
 
-/// A log record of an event; `server_name` is what its client asked for the server by.
+/// A log record of an event; `server_name` is what its client asked for the server by, and `said` what it said to it
+/// first, if that was TLS.
 #[must_use]
 pub fn record(
     event: &SocketEvent,
     of: &Ownership<'_>,
     server_name: Option<&Arc<str>>,
+    said: Option<&Said>,
     clock: &Clock,
 ) -> LogRecord {
     let mut attributes = Vec::with_capacity(32);
-    let ends = Endpoints::of(event, server_name);
+    let ends = Endpoints::of(event, server_name.or(said.and_then(|said| said.server_name.as_ref())));
     ends.push(&mut attributes);
     let descriptor = details(event, &mut attributes);
+    if let Some(said) = said.filter(|said| !said.protocols.is_empty()) {
+        let protocols = said.protocols.iter().map(|p| text(Arc::clone(p))).collect();
+        attributes.push((tcp::TLS_PROTOCOLS.name, AttributeValue::Array(protocols)));
+    }
     push_ownership(event.owner, of, clock, &mut attributes);
     LogRecord {
         event: descriptor,
@@ -385,7 +392,7 @@ mod tests {
         let clock = Clock::read();
         let owner = process("curl", 42, Some(Arc::new(process("sh", 41, None))));
         for kind in KINDS {
-            let record = record(&event(kind), &owned_by(&owner), Some(&"a.example".into()), &clock);
+            let record = record(&event(kind), &owned_by(&owner), Some(&"a.example".into()), None, &clock);
             for (key, _) in &record.attributes {
                 let declared = record.event.attributes.iter().chain(OF_EVERY_EVENT);
                 assert!(declared.into_iter().any(|a| a.name == *key), "{} has {key}", record.event.name);
@@ -397,7 +404,7 @@ mod tests {
     fn the_chain_of_parents_is_on_the_record() {
         let clock = Clock::read();
         let owner = process("curl", 42, Some(Arc::new(process("sh", 41, None))));
-        let record = record(&event(SocketEventKind::Close), &owned_by(&owner), None, &clock);
+        let record = record(&event(SocketEventKind::Close), &owned_by(&owner), None, None, &clock);
         let (_, ancestors) = record.attributes.iter().find(|(k, _)| *k == ANCESTORS.name).expect("a chain");
         let AttributeValue::Array(ancestors) = ancestors else { panic!("a list") };
         let [AttributeValue::Map(parent)] = ancestors.as_slice() else { panic!("one parent") };
@@ -412,6 +419,7 @@ mod tests {
             &event(SocketEventKind::Failure(Failure::TimedOut)),
             &Ownership::default(),
             None,
+            None,
             &Clock::read(),
         );
         assert_eq!(record.body, "(unknown process) failed with [::1]:443: timed_out");
@@ -423,7 +431,8 @@ mod tests {
     fn a_client_s_server_is_told_of_by_name_and_address() {
         let name: Arc<str> = "example.org".into();
         let owner = process("curl", 42, None);
-        let named = record(&event(SocketEventKind::Connect), &owned_by(&owner), Some(&name), &Clock::read());
+        let named =
+            record(&event(SocketEventKind::Connect), &owned_by(&owner), Some(&name), None, &Clock::read());
         assert_eq!(named.body, "curl[42] connected to example.org:443 (::1)");
         for attribute in [
             ("server.address", AttributeValue::String(name)),
@@ -433,7 +442,7 @@ mod tests {
             assert!(named.attributes.contains(&attribute), "{attribute:?}");
         }
         let served = SocketEvent { role: Role::Server, ..event(SocketEventKind::Accept) };
-        let served = record(&served, &owned_by(&owner), None, &Clock::read());
+        let served = record(&served, &owned_by(&owner), None, None, &Clock::read());
         assert!(served.attributes.iter().all(|(key, _)| !key.starts_with("network.peer")));
     }
 }

@@ -3,6 +3,7 @@
 
 mod active;
 mod dns;
+mod hellos;
 mod identity;
 mod logs;
 mod own;

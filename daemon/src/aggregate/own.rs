@@ -26,6 +26,7 @@ keys! {
     MALFORMED_REASON = "netsonde.dns.malformed.reason", "what is wrong with a message, such as truncated_record or compression_loop";
     SKIPPED_REASON = "netsonde.dns.skipped.reason", "multicast (unless dns.multicast is set), other_opcode (no query: an update, a notification) or without_question";
     FOLDED_REASON = "netsonde.dns.folded.reason", "suffix (of dns.suffixes) or other (more names than dns.question_names)";
+    HELLO_OUTCOME = "netsonde.tls.hello.outcome", "read, evicted (read, and forgotten before its connection ended: too many), incomplete (longer than what is copied of it) or malformed";
     NAME_KIND = "netsonde.dns.name.kind", "address (as known to a process, a network namespace or the host) or flow (which goes by the name)";
     PROGRAM_NAME = "netsonde.program.name", "name of a BPF program, as the kernel cuts it";
     DESTINATION = "netsonde.export.destination", "where telemetry goes";
@@ -94,6 +95,8 @@ metrics! {
         "DNS messages over TCP that could not be put together";
     DNS_FOLDED = "netsonde.self.dns.questions.folded", Counter, "{question}", [FOLDED_REASON],
         "DNS lookups whose question name shares a series with others";
+    TLS_HELLOS = "netsonde.self.tls.hellos", Counter, "{message}", [HELLO_OUTCOME],
+        "First messages of TLS clients, by what became of them";
     NAMES = "netsonde.self.dns.names.usage", Gauge, "{name}", [],
         "Addresses that have a name, for a process, a network namespace or the host (dns.names)";
     NAMES_EVICTED = "netsonde.self.dns.names.evicted", Counter, "{name}", [NAME_KIND],
@@ -200,6 +203,9 @@ pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
         for (word, n) in counts {
             to.int(metric, [(key, word)], *n);
         }
+    }
+    for (word, n) in &status.hellos {
+        to.int(&TLS_HELLOS, [(&HELLO_OUTCOME, word)], *n);
     }
     to.int(&DNS_PENDING, [], dns.pending);
     to.int(&NAMES, [], dns.names);

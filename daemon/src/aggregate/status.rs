@@ -29,6 +29,8 @@ pub struct Status {
     pub selection: Vec<RuleStatus>,
     /// DNS lookups.
     pub dns: DnsStatus,
+    /// First messages of TLS clients by what became of them, since the start.
+    pub hellos: Vec<(&'static str, u64)>,
     /// The series.
     pub series: SeriesStatus,
     /// Each BPF program.

@@ -9,7 +9,7 @@ use netsonde_dns::codes::ResponseCode;
 use netsonde_dns::matching::{Lookup, Outcome};
 use netsonde_dns::questions::{QuestionLimits, QuestionNames};
 use netsonde_probes::records::{
-    Flow, FlowCounts, Listener, Owner, Role, RuleMask, SocketEvent, SocketEventKind, Transport,
+    Flow, FlowCounts, Listener, Owner, Role, RuleMask, SocketEvent, SocketEventKind, TlsHello, Transport,
 };
 use netsonde_probes::signals::dns::metrics::LOOKUP_DURATION;
 use netsonde_probes::signals::flow::{self, MeasuredValue, Measurement};
@@ -20,6 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::active::ActiveConnections;
 use super::dns::{Asked, Dns, Observation, RateLimit, Sums, labels};
+use super::hellos::Hellos;
 use super::identity::NamedFlow;
 use super::logs::Ownership;
 use super::logs::dns::{Known, Sides};
@@ -76,6 +77,7 @@ pub struct Aggregation {
     questions: QuestionNames,
     search: SearchSuffixes,
     names: Names,
+    hellos: Hellos,
     dns_events: RateLimit,
     dns_events_dropped: u64,
     /// As the newest walk over open files found them.
@@ -153,6 +155,7 @@ impl Aggregation {
             questions: QuestionNames::new(question_limits(&config), &config.dns.suffixes),
             search: SearchSuffixes::new("/etc/resolv.conf", config.dns.search_suffixes.clone()),
             names: Names::new(names_config(&config)),
+            hellos: Hellos::default(),
             dns_events: RateLimit::new(rate_limit(&config)),
             dns_events_dropped: 0,
             holders: Holders::default(),
@@ -264,6 +267,9 @@ impl Aggregation {
         for lookup in self.dns.expire(reading) {
             self.tell_lookup(&lookup, &clock);
         }
+        for hello in &records.hellos {
+            self.take_hello(hello);
+        }
         for event in &records.sockets {
             if event.kind == SocketEventKind::Close {
                 self.dns.forget(event.cookie);
@@ -277,11 +283,25 @@ impl Aggregation {
             let holders = self.holders_of(event.cookie);
             let user = self.users.name(event.owner.uid);
             let of = Ownership { process: process.as_deref(), user, holders: &holders };
-            self.pending_logs.push(logs::record(event, &of, name.as_ref(), &clock));
+            let said = self.hellos.of(event.cookie);
+            self.pending_logs.push(logs::record(event, &of, name.as_ref(), said, &clock));
+            if event.kind == SocketEventKind::Close {
+                self.hellos.forget(event.cookie);
+            }
         }
         if self.pending_logs.len() >= LOG_BATCH {
             self.flush_logs();
         }
+    }
+
+    fn take_hello(&mut self, hello: &TlsHello) {
+        let Some(name) = self.hellos.take(hello).and_then(|said| said.server_name.clone()) else { return };
+        let of = Peering {
+            process: hello.owner.process,
+            namespace: hello.network_namespace,
+            address: hello.remote.0,
+        };
+        self.names.learn_from_hello(of, &name, hello.time_ns);
     }
 
     /// The name that a client asked for the server of its connection by.
@@ -648,6 +668,7 @@ impl Aggregation {
         status.selection =
             matches.map(|(name, matches)| RuleStatus { name: name.to_owned(), matches }).collect();
         status.dns = dns_status(&self.dns, &self.questions, &self.names);
+        status.hellos = self.hellos.outcomes();
         let (store, listeners) = (self.series.statistics(), self.listeners.statistics());
         status.series = SeriesStatus {
             held: store.series + listeners.series,

@@ -14,7 +14,6 @@ use tracing::level_filters::LevelFilter;
 use crate::telemetry::Temporality;
 
 mod dns;
-mod tls;
 mod document;
 pub mod export;
 mod otlp;
@@ -25,16 +24,17 @@ mod render;
 pub mod select;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod units;
 mod validate;
 mod words;
 
 pub use dns::Dns;
-pub use tls::Tls;
 pub use document::ConfigError;
 pub use output::{Output, parse_interval};
 pub use reader::{Environment, Origin};
 pub use render::render;
+pub use tls::Tls;
 pub use words::{EventKind, FlowAttribute, Word};
 
 use export::{FileConfig, OtlpConfig};

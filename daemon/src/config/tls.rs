@@ -10,7 +10,8 @@ use super::reader::{Place, Reader};
 
 /// On how many ports TLS may be looked for.
 const MAX_TLS_PORTS: usize = 8;
-const _: () = assert!(MAX_DNS_PORTS + MAX_TLS_PORTS <= MAX_PAYLOAD_PORTS, "the kernel's side has room for all");
+const _: () =
+    assert!(MAX_DNS_PORTS + MAX_TLS_PORTS <= MAX_PAYLOAD_PORTS, "the kernel's side has room for all");
 
 /// How TLS is observed.
 #[derive(Debug, Clone, PartialEq, Eq)]

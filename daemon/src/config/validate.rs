@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use super::{dns, tls};
 use super::document::{ConfigError, Document, join_key};
 use super::export::{FileConfig, FileTarget};
 use super::otlp::{self, parse_pairs};
@@ -18,6 +17,7 @@ use super::select;
 use super::units::{format_size, parse_duration, parse_size};
 use super::words::{EventKind, FlowAttribute, Word, did_you_mean};
 use super::{Api, Config, Events, Export, Limits, Log, Metrics, Output, Overrides, ProcessConfig, Signals};
+use super::{dns, tls};
 use crate::telemetry::Temporality;
 
 /// What an interval may be.

@@ -173,6 +173,17 @@ impl Names {
         Some(name)
     }
 
+    /// Takes the name by which a client of TLS called the server, where no answer of DNS has named it.
+    pub fn learn_from_hello(&mut self, of: Peering, name: &Arc<str>, at_ns: u64) {
+        if self.decided.contains(&of) {
+            return;
+        }
+        match self.cache.name_of(of.asker(), of.address, at_ns) {
+            Some(known) if known.source != NameSource::HostsFile => {}
+            _ => self.decide(of, name, at_ns),
+        }
+    }
+
     fn decide(&mut self, of: Peering, name: &Arc<str>, now_ns: u64) {
         self.decided.put(of, Decision { name: Arc::clone(name), last_ns: now_ns });
         while self.decided.len() > self.config.decisions {
@@ -320,6 +331,19 @@ mod tests {
         ] {
             assert_eq!(better(known, decided).as_deref(), expected);
         }
+    }
+
+    #[test]
+    fn what_a_tls_client_calls_the_server_names_it_where_no_answer_did() {
+        let mut names = names(10);
+        let hello: Arc<str> = "hello.example".into();
+        names.learn_from_hello(peering(ME), &hello, SECOND);
+        assert_eq!(of_flow(&mut names, 2 * SECOND).as_deref(), Some("hello.example"));
+        let other = ProcessId { pid: 8, start_ns: 80 };
+        learn(&mut names, "asked.example", 3 * SECOND);
+        names.learn_from_hello(peering(other), &hello, 4 * SECOND);
+        let name = names.of_flow(peering(other), None, 0, 5 * SECOND);
+        assert_eq!(name.as_deref(), Some("asked.example"), "an answer to somebody in its namespace");
     }
 
     #[test]

@@ -160,7 +160,7 @@ fn wrong_values_say_what_is_right() {
         ("[signals]\ntcp = 1", "signals.tcp: invalid type: integer `1`, expected a boolean"),
         ("signals = 1", "signals: invalid type: integer `1`, expected a table"),
         ("events.enabled = \"listen\"", "expected a list"),
-        ("[signals]\nsctp = true", "signals.sctp: unknown key (known here: tcp, udp, dns)"),
+        ("[signals]\nsctp = true", "signals.sctp: unknown key (known here: tcp, udp, dns, tls)"),
         ("[events]\nrate_limit = -1", "from 0 to 1000000"),
         (
             "[process]\ncommand_line = \"yes\"",
@@ -177,6 +177,9 @@ fn wrong_values_say_what_is_right() {
         ("[dns]\nports = 53", "dns.ports: invalid type: integer `53`, expected a list"),
         ("[dns]\nports = [\"53\"]", "expected a whole number"),
         ("[dns]\nports = [1, 2, 3, 4, 5, 6, 7, 8, 9]", "there may be 8 at most"),
+        ("[tls]\nports = []", "tls.ports: the list is empty"),
+        ("[tls]\nports = [443, 0]", "tls.ports: 0 is no port"),
+        ("[tls]\nports = [1, 2, 3, 4, 5, 6, 7, 8, 9]", "there may be 8 at most"),
         ("[dns]\ntimeout = \"2m\"", "from 100ms to 1m"),
         ("[dns]\nquestion_names = -1", "from 0 to 10000"),
         ("[dns]\nsuffixes = [\"\"]", "dns.suffixes: \"\" is not a domain name"),

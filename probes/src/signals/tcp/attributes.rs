@@ -40,6 +40,8 @@ attributes! {
         "inode number of the network namespace, as in /proc/PID/ns/net";
     SOCKET_COOKIE = "netsonde.socket.cookie", String, Stable,
         "the kernel's number of the socket: the same on all events of one connection";
+    TLS_PROTOCOLS = "netsonde.tls.client.protocols", StringArray, Stable,
+        "protocols that the client offered in its first message of TLS (ALPN, RFC 7301), the one it likes best first";
     CONNECT_DURATION = "netsonde.tcp.connect.duration", Double, Stable,
         "seconds from the SYN to the established connection, or to the failure";
     CONNECTION_DURATION = "netsonde.tcp.connection.duration", Double, Stable,
