@@ -84,6 +84,22 @@ impl QuestionNames {
         }
     }
 
+    /// Takes other limits and suffixes. Names that have a series keep it as far as there is room, those used last
+    /// first, and counts go on.
+    pub fn reconfigure<S: AsRef<str>>(
+        &mut self,
+        limits: QuestionLimits,
+        suffixes: impl IntoIterator<Item = S>,
+    ) {
+        let old = std::mem::replace(self, Self::new(limits, suffixes));
+        self.counts = old.counts;
+        let kept = old.admitted.iter().filter(|(name, _)| self.suffix_of(name).is_none());
+        let kept: Vec<_> = kept.take(limits.names).map(|(name, last)| (name.clone(), *last)).collect();
+        for (name, last) in kept.into_iter().rev() {
+            self.admitted.put(name, last);
+        }
+    }
+
     /// How a name that is asked for at a time is shown: as itself, as `*.suffix` or as [`OTHER`]. The name is in the
     /// form that [`Message`](crate::message::Message) describes.
     pub fn fold(&mut self, name: &Arc<str>, now_ns: u64) -> Arc<str> {
@@ -246,6 +262,20 @@ mod tests {
 
     fn fold(names: &mut QuestionNames, name: &str, now_ns: u64) -> String {
         names.fold(&name.into(), now_ns).to_string()
+    }
+
+    #[test]
+    fn other_limits_leave_names_their_series_as_far_as_there_is_room() {
+        let mut names = names(4);
+        for (i, name) in ["a", "b", "c", "x.corp", "e"].into_iter().enumerate() {
+            fold(&mut names, name, i as u64);
+        }
+        let counts = names.counts();
+        assert_eq!(counts.other, 1);
+        names.reconfigure(QuestionLimits { names: 2, idle_ns: 100 }, ["corp"]);
+        assert_eq!(names.counts(), counts);
+        let shown = ["b", "c", "a", "x.corp"].map(|name| fold(&mut names, name, 10));
+        assert_eq!(shown, ["b", "c", OTHER, "*.corp"], "those used last are kept, one is below a suffix now");
     }
 
     #[test]

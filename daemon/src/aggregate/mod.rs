@@ -2,6 +2,8 @@
 //! task owns all of it and takes in whole batches; nothing here is locked.
 
 mod active;
+mod dns;
+mod hellos;
 mod identity;
 mod logs;
 mod own;
@@ -14,5 +16,7 @@ pub use identity::PROCESS_ANCESTRY;
 #[cfg(test)]
 pub use logs::OF_EVERY_EVENT as EVENT_ATTRIBUTES;
 pub use own::ALL as OWN_METRICS;
+#[cfg(test)]
+pub use status::DNS_EVENT_RATE_LIMITED;
 pub use status::{Finding, Grade, Status, judge};
 pub use task::{Aggregation, Command, End};

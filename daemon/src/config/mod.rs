@@ -13,6 +13,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::telemetry::Temporality;
 
+mod dns;
 mod document;
 pub mod export;
 mod otlp;
@@ -23,14 +24,17 @@ mod render;
 pub mod select;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod units;
 mod validate;
 mod words;
 
+pub use dns::Dns;
 pub use document::ConfigError;
 pub use output::{Output, parse_interval};
 pub use reader::{Environment, Origin};
 pub use render::render;
+pub use tls::Tls;
 pub use words::{EventKind, FlowAttribute, Word};
 
 use export::{FileConfig, OtlpConfig};
@@ -54,6 +58,10 @@ pub struct Config {
     pub events: Events,
     /// What is told of processes.
     pub process: ProcessConfig,
+    /// How DNS is observed.
+    pub dns: Dns,
+    /// The first message of TLS clients.
+    pub tls: Tls,
     /// Metrics.
     pub metrics: Metrics,
     /// Sizes of tables and rings.
@@ -85,6 +93,10 @@ pub struct Signals {
     pub tcp: bool,
     /// UDP sockets.
     pub udp: bool,
+    /// DNS lookups; without them, addresses have the names of the hosts file only.
+    pub dns: bool,
+    /// The first message of TLS clients.
+    pub tls: bool,
 }
 
 /// Which log events are written.
@@ -125,6 +137,12 @@ impl Metrics {
     pub fn attributes_of(&self, metric: &str) -> &BTreeSet<FlowAttribute> {
         self.overrides.get(metric).unwrap_or(&self.attributes)
     }
+
+    /// Whether any metric carries an attribute.
+    pub fn any_carries(&self, attribute: FlowAttribute) -> bool {
+        let chosen = std::iter::once(&self.attributes).chain(self.overrides.values());
+        chosen.into_iter().any(|chosen| chosen.contains(&attribute))
+    }
 }
 
 /// Sizes of tables and rings.
@@ -134,6 +152,8 @@ pub struct Limits {
     pub flows: NonZeroU32,
     /// Bytes of the ring buffer for socket events: a power of two and a multiple of the page size.
     pub event_ring: NonZeroU32,
+    /// Bytes of the ring buffer for DNS messages: likewise.
+    pub payload_ring: NonZeroU32,
     /// Bytes of the ring buffer for process events: likewise.
     pub process_ring: NonZeroU32,
     /// Processes that are remembered.

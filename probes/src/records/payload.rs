@@ -40,6 +40,8 @@ pub struct TlsHello {
     pub time_ns: u64,
     /// Whose socket.
     pub owner: Owner,
+    /// The kernel's number for the socket, as in events.
+    pub cookie: u64,
     /// Whom it is for.
     pub remote: (IpAddr, u16),
     /// Inode number of the network namespace.
@@ -79,6 +81,7 @@ pub(crate) fn payload(bytes: &[u8]) -> Option<Payload> {
         raw::payload_kind::PAYLOAD_TLS_HELLO => Some(Payload::Tls(TlsHello {
             time_ns: r.time_ns,
             owner,
+            cookie: r.socket_cookie,
             remote,
             network_namespace: r.network_namespace,
             rules: RuleMask(r.rules),

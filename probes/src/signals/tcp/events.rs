@@ -4,8 +4,8 @@
 use super::attributes::{
     BACKLOG, BYTES_RECEIVE, BYTES_TRANSMIT, CLIENT_ADDRESS, CLIENT_PORT, CONNECT_DURATION,
     CONNECTION_DURATION, ERROR_TYPE, LISTEN_DURATION, NETWORK_NAMESPACE, NETWORK_TRANSPORT, NETWORK_TYPE,
-    PARTIAL, RETRANSMITS, SEGMENTS_RECEIVE, SEGMENTS_TRANSMIT, SERVER_ADDRESS, SERVER_PORT, SOCKET_COOKIE,
-    SOCKET_ROLE, SRTT,
+    PARTIAL, PEER_ADDRESS, PEER_PORT, RETRANSMITS, SEGMENTS_RECEIVE, SEGMENTS_TRANSMIT, SERVER_ADDRESS,
+    SERVER_PORT, SOCKET_COOKIE, SOCKET_ROLE, SRTT, TLS_PROTOCOLS,
 };
 use crate::descriptor::Event;
 
@@ -22,7 +22,8 @@ macro_rules! endpoints_and {
     ($($own:expr),*) => {
         &[
             &NETWORK_TRANSPORT, &NETWORK_TYPE, &SOCKET_ROLE, &SERVER_ADDRESS, &SERVER_PORT,
-            &CLIENT_ADDRESS, &CLIENT_PORT, &NETWORK_NAMESPACE, &SOCKET_COOKIE, $($own),*
+            &PEER_ADDRESS, &PEER_PORT, &CLIENT_ADDRESS, &CLIENT_PORT, &NETWORK_NAMESPACE, &SOCKET_COOKIE,
+            $($own),*
         ]
     };
 }
@@ -46,7 +47,7 @@ pub static CONNECT: Event = Event {
     name: "netsonde.tcp.connect",
     config_key: "connect",
     description: "A connection that the process asked for was established",
-    attributes: endpoints_and!(&CONNECT_DURATION),
+    attributes: endpoints_and!(&CONNECT_DURATION, &TLS_PROTOCOLS),
 };
 /// `netsonde.tcp.accept`
 pub static ACCEPT: Event = Event {
@@ -68,7 +69,8 @@ pub static CLOSE: Event = Event {
         &SEGMENTS_RECEIVE,
         &RETRANSMITS,
         &SRTT,
-        &PARTIAL
+        &PARTIAL,
+        &TLS_PROTOCOLS
     ),
 };
 /// `netsonde.tcp.failure`
@@ -76,7 +78,7 @@ pub static FAILURE: Event = Event {
     name: "netsonde.tcp.failure",
     config_key: "failure",
     description: "A connection could not be established, or broke",
-    attributes: endpoints_and!(&ERROR_TYPE, &CONNECT_DURATION),
+    attributes: endpoints_and!(&ERROR_TYPE, &CONNECT_DURATION, &TLS_PROTOCOLS),
 };
 
 /// All of them.
