@@ -162,7 +162,7 @@ impl<'a> Endpoints<'a> {
     fn of(event: &SocketEvent, server_name: Option<&'a Arc<str>>) -> Self {
         let listening = matches!(event.kind, SocketEventKind::ListenOpen | SocketEventKind::ListenClose);
         Self {
-            transport: Transport::Tcp,
+            transport: event.transport,
             role: event.role,
             server: event.server(),
             server_name,
@@ -365,6 +365,8 @@ mod tests {
             backlog: 0,
             errno: 0,
             binary_deleted: false,
+            transport: Transport::Tcp,
+            interface: None,
             rules: RuleMask::default(),
         }
     }

@@ -9,7 +9,7 @@ use netsonde_dns::codes::ResponseCode;
 use netsonde_dns::matching::{Lookup, Outcome};
 use netsonde_dns::questions::{QuestionLimits, QuestionNames};
 use netsonde_probes::records::{
-    Flow, FlowCounts, Listener, Owner, Role, RuleMask, SocketEvent, SocketEventKind, TlsHello, Transport,
+    Flow, FlowCounts, Listener, Owner, Role, RuleMask, SocketEvent, SocketEventKind, TlsHello,
 };
 use netsonde_probes::signals::dns::metrics::LOOKUP_DURATION;
 use netsonde_probes::signals::flow::{self, MeasuredValue, Measurement};
@@ -579,7 +579,8 @@ impl Aggregation {
     /// A gauge: made anew by each sweep, so that a listener that is gone leaves nothing behind.
     fn count_listeners(&mut self, found: &[Listener], now: u64) -> Vec<MetricData> {
         self.listeners = Store::new(self.config.metrics.clone(), now);
-        for listener in found {
+        // A socket of UDP that is connected takes from one peer only, and listens no more than a client does.
+        for listener in found.iter().filter(|l| !l.connected) {
             let process = self.name(listener.owner);
             if !self.is_observed(listener.rules, listener.owner, process.as_deref()) {
                 continue;
@@ -588,7 +589,7 @@ impl Aggregation {
             let flow = NamedFlow {
                 process,
                 user,
-                transport: Transport::Tcp,
+                transport: listener.transport,
                 application: None,
                 role: Role::Server,
                 server: (listener.address, listener.port),

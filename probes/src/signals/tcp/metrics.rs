@@ -87,8 +87,13 @@ pub static RESETS: Metric = of_flow(
     &[&IO_DIRECTION],
 );
 /// `netsonde.listeners`
-pub static LISTENERS: Metric =
-    of_flow("netsonde.listeners", MetricKind::Gauge, "{socket}", "Listening sockets", &[&ADDRESS_CLASS]);
+pub static LISTENERS: Metric = of_flow(
+    "netsonde.listeners",
+    MetricKind::Gauge,
+    "{socket}",
+    "Listening sockets of TCP, and those of UDP that are bound to a port and not connected",
+    &[&ADDRESS_CLASS],
+);
 
 /// All of them.
 pub const ALL: &[&Metric] = &[
