@@ -54,7 +54,10 @@ class Exchange:
     def finish(self):
         """Reads a datagram; the answer if it belongs to this query."""
         data, had, waited = receive(self.one)
-        said = dns.parse(data)
+        try:
+            said = dns.parse(data)
+        except dns.MALFORMED:
+            return self.answer(None, had - self.began, waited)
         if said["number"] != self.number or not said["is_response"]:
             return None
         return self.answer(said, had - self.began, waited)

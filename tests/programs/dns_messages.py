@@ -11,6 +11,8 @@ AUTHORITATIVE = 0x0400
 TRUNCATED = 0x0200
 RECURSION_DESIRED = 0x0100
 HEADER = struct.Struct("!HHHHHH")
+# What reading a message that is none raises.
+MALFORMED = (IndexError, ValueError, struct.error)
 
 
 def type_name(number):

@@ -69,7 +69,7 @@ def serve_datagram(listener, log):
     data, peer = listener.recvfrom(65535)
     try:
         query = dns.parse(data)
-    except (IndexError, ValueError, dns.struct.error):
+    except dns.MALFORMED:
         return
     log.append({"name": query["name"], "type": query["type"], "transport": "udp"})
     if is_dropped(query["name"]):

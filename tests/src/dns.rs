@@ -105,6 +105,13 @@ impl Answer {
         }
     }
 
+    /// By how many seconds a duration lies outside of what the client knows of the kernel's interval: it begins within
+    /// the client's call to send, and ends when the response arrives.
+    pub fn off(&self, duration: f64) -> f64 {
+        let longest = self.seconds - self.waited;
+        f64::max(duration - longest, longest - self.sending - duration).max(0.0)
+    }
+
     /// The same query, had its client given up before the response came.
     pub fn in_vain(&self) -> Self {
         Self { code: None, answers: Vec::new(), ..self.clone() }

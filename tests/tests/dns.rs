@@ -229,12 +229,13 @@ fn each_of_ten_thousand_lookups_is_told_once() {
             let word = |name| event.attributes[name].text().unwrap().to_owned();
             told.entry((word("dns.question.name"), word("dns.question.type"))).or_default().push(event);
         }
-        let mut explained = 0;
+        let (mut explained, mut off) = (0, Vec::new());
         for answer in &answers {
             let found = told.remove(&(answer.name.clone(), answer.kind.clone())).unwrap_or_default();
             // Neither a wrong duration nor another number than one passes this.
             let event = dns::check(&found, answer, role, owner).unwrap();
             explained += usize::from(answer.difference(dns::duration(event)) == Difference::Explained);
+            off.push(answer.off(dns::duration(event)));
         }
         assert!(told.is_empty(), "of nobody's: {told:?}");
         let counted = dns::counted(&telemetry, owner.process.pid, role, &[]);
@@ -243,9 +244,14 @@ fn each_of_ten_thousand_lookups_is_told_once() {
         let counted = dns::counted(&telemetry, owner.process.pid, role, &missing);
         assert_eq!(counted, COUNT as u64 / 4, "{}", role.name());
         if role == Role::Client {
-            eprintln!("{explained} of {COUNT} clients' times are longer for reasons of their own");
+            off.sort_by(f64::total_cmp);
+            let (middle, most, worst) = (off[COUNT / 2], off[COUNT * 99 / 100], off[COUNT - 1]);
+            eprintln!("{explained} of {COUNT} times are the client's only with its own reasons");
+            eprintln!("half are off by {middle:.6} s, 99 of 100 by {most:.6} s, all by {worst:.6} s");
             // Else the explanations are what is compared, and not the durations.
             assert!(explained < COUNT / 20, "{explained} of {COUNT}");
+            // Most of these lookups take less than a millisecond, which would let any short duration pass.
+            assert!(middle < 0.000_050 && most < 0.001);
         }
     }
 }
@@ -589,10 +595,8 @@ fn what_is_no_message_is_counted_and_harms_nothing() {
         thrower.throw(SERVER, 1000, 20, seed).unwrap();
     }
     let garbage: Vec<String> = (0..200).map(|number| format!("garbage-{number}.zone.test")).collect();
-    for name in &garbage {
-        // What its client makes of such a response is its own affair.
-        dns::dig(&pair.client, &format!("@fd00:77::2 {name} A +tries=1 +time=1 +ignore")).ok();
-    }
+    let names: Vec<&str> = garbage.iter().map(String::as_str).collect();
+    thrower.ask("[fd00:77::2]:53", "A", &names).unwrap();
     let mut client = Client::start(&pair.client).unwrap();
     let mut answers = client.ask(SERVER, "A", &["after.zone.test", "again.zone.test"]).unwrap();
     answers.extend(client.stream(SERVER, "each", &["stream.zone.test"]).unwrap());
