@@ -238,15 +238,15 @@ pub struct Authority {
 impl Authority {
     /// Starts it in a namespace, and waits until it listens.
     pub fn start(place: &Namespace, listen: &str) -> Result<Self> {
-        Self::run(place, python("dns_server.py", listen))
+        Self::run(place, &python("dns_server.py", listen))
     }
 
     /// Starts a responder of multicast DNS at the interface with this address.
     pub fn responder(place: &Namespace, interface: &str) -> Result<Self> {
-        Self::run(place, python("dns_responder.py", interface))
+        Self::run(place, &python("dns_responder.py", interface))
     }
 
-    fn run(place: &Namespace, program: Command) -> Result<Self> {
+    fn run(place: &Namespace, program: &Command) -> Result<Self> {
         let mut command = place.command(Path::new(program.get_program()));
         let mut running = Running::start_command(command.args(program.get_args()))?;
         let identity = running.read::<Report>()?.into();
@@ -388,7 +388,7 @@ pub fn path_of(program: &str) -> Result<PathBuf> {
 }
 
 /// All lookups that were told of a process in a role.
-pub fn lookups<'a>(telemetry: &'a Telemetry, pid: i32, role: Role) -> Vec<&'a Event> {
+pub fn lookups(telemetry: &Telemetry, pid: i32, role: Role) -> Vec<&Event> {
     let filter = [("process.pid", i64::from(pid).into()), ("netsonde.socket.role", role.name().into())];
     telemetry.events(RESPONSE, &filter)
 }

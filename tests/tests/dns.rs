@@ -195,7 +195,7 @@ fn dig_asks_again_over_tcp_what_was_truncated() {
                 assert_eq!(event.attributes.get(attribute), Some(value), "{attribute} of {event:?}");
             }
         }
-        let is_truncated = told[0].attributes.get("netsonde.dns.truncated").is_some();
+        let is_truncated = told[0].attributes.contains_key("netsonde.dns.truncated");
         assert_eq!(is_truncated, transports.len() == 2, "{told:?}");
         // It is a small program that waits in the kernel: of a lookup of 150 ms, 5 % are 7 ms.
         if what.starts_with("slow") {
@@ -640,7 +640,7 @@ fn a_lookup_that_a_rule_excludes_is_not_told() {
     dns::check(&told, udp, Role::Client, &asking).unwrap();
     dns::check(&told, &answers[1], Role::Client, &asking).unwrap();
     let dig = ("process.executable.path", path.as_path().into());
-    let hidden = telemetry.events(dns::RESPONSE, &[dig.clone()]);
+    let hidden = telemetry.events(dns::RESPONSE, std::slice::from_ref(&dig));
     assert!(hidden.is_empty() && telemetry.newest(dns::DURATION, &[dig]).is_empty(), "{hidden:?}");
     // The server is another program, of which no rule says anything.
     let served = dns::lookups(&telemetry, server.identity.process.pid, Role::Server);
