@@ -41,15 +41,21 @@ def receive(one):
 
 
 class Exchange:
-    """One query over UDP."""
+    """One query over UDP, over a socket that is connected or to a server."""
 
-    def __init__(self, one, order, name):
-        self.one, self.name, self.kind = one, name, order["type"]
+    def __init__(self, one, order, name, to=None):
+        self.one, self.name, self.kind, self.to = one, name, order["type"], to
         self.number = random.randrange(1 << 16)
         self.message = dns.query(self.number, name, self.kind, order.get("edns"))
         self.began = time.perf_counter()
-        one.send(self.message)
+        self.send()
         self.sending = time.perf_counter() - self.began
+
+    def send(self):
+        if self.to:
+            self.one.sendto(self.message, self.to)
+        else:
+            self.one.send(self.message)
 
     def finish(self):
         """Reads a datagram; the answer if it belongs to this query."""
@@ -82,9 +88,10 @@ def ask(order):
     server, answers = common.address(order["server"]), []
     for name in order["names"]:
         with datagram_socket(server) as one:
-            one.connect(server)
+            if order["connected"]:
+                one.connect(server)
             one.settimeout(order["patience"])
-            exchange = Exchange(one, order, name)
+            exchange = Exchange(one, order, name, None if order["connected"] else server)
             answer, repeats = None, order["repeats"]
             while answer is None:
                 try:
@@ -93,10 +100,23 @@ def ask(order):
                     if not repeats:
                         break
                     repeats -= 1
-                    one.send(exchange.message)
+                    exchange.send()
             given_up = time.perf_counter() - exchange.began
             answers.append(answer or exchange.answer(None, given_up, 0))
     return answers
+
+
+def ask_all(order):
+    """The same query to several servers from one socket, as musl's resolver does (resolv.conf(5) has them tried in
+    turn); the answer of each."""
+    servers, name = [common.address(text) for text in order["servers"]], order["names"][0]
+    with datagram_socket(servers[0]) as one:
+        one.settimeout(order["patience"])
+        first = Exchange(one, order, name, servers[0])
+        for server in servers[1:]:
+            one.sendto(first.message, server)
+        first.sending = time.perf_counter() - first.began
+        return [first.finish() for _ in servers]
 
 
 def stream(order):
@@ -270,6 +290,7 @@ def multicast(order):
 
 ACTS = {
     "ask": ask,
+    "ask_all": ask_all,
     "stream": stream,
     "bulk": bulk,
     "lookup": lookup,

@@ -145,9 +145,24 @@ impl Client {
         self.running.read()
     }
 
-    /// Asks over UDP, once.
+    /// Asks over UDP, once, each name from a connected socket of its own.
     pub fn ask(&mut self, server: &str, kind: &str, names: &[&str]) -> Result<Vec<Answer>> {
         self.ask_for(server, kind, names, Duration::from_secs(5), 0)
+    }
+
+    /// Likewise, from sockets that are not connected.
+    pub fn ask_unconnected(&mut self, server: &str, kind: &str, names: &[&str]) -> Result<Vec<Answer>> {
+        self.order(&json!({
+            "act": "ask", "server": server, "type": kind, "names": names, "connected": false,
+            "patience": 5, "repeats": 0,
+        }))
+    }
+
+    /// Asks several servers for one name at once from one socket; their answers in the order in which they came.
+    pub fn ask_all(&mut self, servers: &[&str], kind: &str, name: &str) -> Result<Vec<Answer>> {
+        self.order(&json!({
+            "act": "ask_all", "servers": servers, "type": kind, "names": [name], "patience": 5,
+        }))
     }
 
     /// Asks over UDP, waits so long for each answer, and asks again as often as is allowed.
@@ -160,7 +175,7 @@ impl Client {
         repeats: usize,
     ) -> Result<Vec<Answer>> {
         self.order(&json!({
-            "act": "ask", "server": server, "type": kind, "names": names, "edns": 4096,
+            "act": "ask", "server": server, "type": kind, "names": names, "edns": 4096, "connected": true,
             "patience": patience.as_secs_f64(), "repeats": repeats,
         }))
     }

@@ -84,11 +84,15 @@ fn lookups_over_udp_are_told_as_both_ends_had_them() {
     let mut answers = client.ask(SERVER, "A", &[names, more].concat()).unwrap();
     answers.extend(client.ask("[fd00:77::2]:53", "AAAA", &names).unwrap());
     answers.extend(client.ask(SERVER, "TXT", &["plain.zone.test"]).unwrap());
+    for (server, kind) in [(SERVER, "A"), ("[fd00:77::2]:53", "AAAA")] {
+        let names = ["plain-unconnected.zone.test", "missing-unconnected.zone.test"];
+        answers.extend(client.ask_unconnected(server, kind, &names).unwrap());
+    }
     let (asking, answering) = (client.identity.clone(), server.identity.clone());
     client.end().unwrap();
     let asked = server.stop().unwrap();
     let telemetry = daemon.stop().unwrap();
-    assert_eq!((answers.len(), asked.len()), (13, 13), "nothing is compared");
+    assert_eq!((answers.len(), asked.len()), (17, 17), "nothing is compared");
     assert!(answers.iter().all(|answer| answer.code.is_some()));
     assert!(
         answers.iter().any(|answer| answer.truncated) && answers.iter().any(|one| one.answers.len() == 2)
@@ -104,6 +108,35 @@ fn lookups_over_udp_are_told_as_both_ends_had_them() {
     let events = dns::lookups(&telemetry, answering.process.pid, Role::Server);
     let slow = dns::duration(events.into_iter().find(slow).unwrap());
     assert!((0.150..0.200).contains(&slow), "the server took its time, and not {slow} s");
+}
+
+#[test]
+fn one_question_to_two_servers_is_two_lookups() {
+    let _host = Host::acquire().unwrap();
+    let pair = Pair::new().unwrap();
+    pair.server.ip("address add 10.77.0.3/24 dev cable").unwrap();
+    let daemon = Daemon::start(&configuration("")).unwrap();
+    let one = Authority::start(&pair.server, SERVER).unwrap();
+    let other = Authority::start(&pair.server, "10.77.0.3:53").unwrap();
+    let mut client = Client::start(&pair.client).unwrap();
+    let answers = client.ask_all(&[SERVER, "10.77.0.3:53"], "A", "slow-1.zone.test").unwrap();
+    let asking = client.identity.clone();
+    client.end().unwrap();
+    let servers = [(one.identity.clone(), "10.77.0.2"), (other.identity.clone(), "10.77.0.3")];
+    one.stop().unwrap();
+    other.stop().unwrap();
+    let telemetry = daemon.stop().unwrap();
+    assert_eq!(answers.len(), 2);
+    assert_eq!(dns::counted(&telemetry, asking.process.pid, Role::Client, &[]), 2);
+    let told = dns::lookups(&telemetry, asking.process.pid, Role::Client);
+    for (server, address) in &servers {
+        let of = |event: &&Event| event.attributes.get("network.peer.address") == Some(&(*address).into());
+        let here: Vec<_> = told.iter().copied().filter(of).collect();
+        dns::check(&here, &answers[1], Role::Client, &asking).unwrap();
+        let there = dns::lookups(&telemetry, server.process.pid, Role::Server);
+        dns::check(&there, &answers[1], Role::Server, server).unwrap();
+        expect::assert_attribute(&there, "server.address", *address);
+    }
 }
 
 #[test]
@@ -350,7 +383,10 @@ fn what_the_c_library_asks_is_told_with_its_search_suffixes() {
             let list: Vec<_> = list.iter().flatten().filter_map(|one| one.text()).collect();
             assert_eq!(list, answers, "{event:?}");
         }
-        let mut filter = vec![("dns.question.name", name.into()), ("dns.question.type", kind.into())];
+        // Names that nobody meant are one series.
+        let series = suffix.map_or(name.to_owned(), |suffix| format!("*.{suffix}"));
+        let mut filter =
+            vec![("dns.question.name", series.as_str().into()), ("dns.question.type", kind.into())];
         filter.extend(suffix.map(|suffix| ("netsonde.dns.search_suffix", suffix.into())));
         assert_eq!(dns::counted(&telemetry, asking.process.pid, Role::Client, &filter), 1, "{filter:?}");
     }
