@@ -13,7 +13,7 @@ use std::time::Duration;
 use netsonde_tests::command;
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::dns::{self, Answer, Authority, Client, Difference, Dnsmasq};
-use netsonde_tests::expect::{self, Role, Subject};
+use netsonde_tests::expect::{self, Role, Subject, Transport};
 use netsonde_tests::host::Host;
 use netsonde_tests::namespace::{Namespace, Pair};
 use netsonde_tests::nginx::Nginx;
@@ -244,7 +244,7 @@ fn each_of_ten_thousand_lookups_is_told_once() {
     let _host = Host::acquire().unwrap();
     let place = Namespace::new().unwrap();
     let log = tempfile::NamedTempFile::new().unwrap();
-    let arguments = ["--address=/bulk.test/10.9.9.9", "--address=/missing.test/"];
+    let arguments = ["--address=/bulk.test/10.9.9.9", "--local=/bulk.test/", "--address=/missing.test/"];
     let server = Dnsmasq::start(&place, ([127, 0, 0, 1], 53).into(), &arguments).unwrap();
     let more = "messages_per_second = 1000000\n[limits]\ndns_ring = \"16MiB\"";
     let daemon = Daemon::start(&configuration(more)).unwrap();
@@ -687,28 +687,46 @@ fn a_lookup_that_a_rule_excludes_is_not_told() {
     assert_eq!((names("hidden.zone.test"), names("shown.zone.test")), (1, 1), "{served:?}");
 }
 
-/// One lookup of a client that is not to be told.
-fn assert_untold(configuration: &str) {
+/// Lookups of a client that are not to be told; what else was, and the client.
+fn assert_untold(configuration: &str) -> (Telemetry, Process) {
     let pair = Pair::new().unwrap();
     let daemon = Daemon::start(configuration).unwrap();
     let (mut client, server) = start_both(&pair);
     let answers = client.ask(SERVER, "A", &["plain.zone.test"]).unwrap();
     client.stream(SERVER, "each", &["plain.zone.test"]).unwrap();
+    let asking = client.identity.process.clone();
     client.end().unwrap();
     server.stop().unwrap();
     let telemetry = daemon.stop().unwrap();
     assert_eq!(answers[0].code.as_deref(), Some("NOERROR"));
     let (events, points) = (telemetry.events(dns::RESPONSE, &[]), telemetry.newest(dns::DURATION, &[]));
     assert!(events.is_empty() && points.is_empty(), "{events:?} {points:?}");
+    (telemetry, asking)
 }
 
 #[test]
-fn a_signal_that_is_off_and_a_rule_for_its_port_tell_nothing() {
+fn a_rule_for_its_port_leaves_dns_out() {
     let _host = Host::acquire().unwrap();
     let rule = "[[select.rule]]\nname = \"no-dns\"\naction = \"exclude\"\nports = \"53\"\n";
-    assert_untold(&format!("{}{rule}", configuration("")));
-    assert_untold(&format!("{}[signals]\ndns = false\n", configuration("")));
-    assert_untold(&configuration("ports = [5300]"));
+    let (telemetry, _) = assert_untold(&format!("{}{rule}", configuration("")));
+    let rule = [("netsonde.selector.rule", "no-dns".into())];
+    assert!(telemetry.sum("netsonde.self.selector.matches", &rule) > 0);
+}
+
+#[test]
+fn a_signal_that_is_off_and_a_port_that_is_not_named_tell_no_lookups() {
+    let _host = Host::acquire().unwrap();
+    let off = format!("{}[signals]\ndns = false\n", configuration(""));
+    for configuration in [off, configuration("ports = [5300]")] {
+        let (telemetry, client) = assert_untold(&configuration);
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let flow = Subject::over(transport, &client.executable, Role::Client)
+                .with("process.pid", i64::from(client.pid))
+                .with("server.address", "10.77.0.2")
+                .with("server.port", 53);
+            assert!(flow.moved(&telemetry).received > 0, "its flow over {transport:?} is none the less told");
+        }
+    }
 }
 
 /// Asks by multicast as a one-shot client and as one that has joined; who asked, who answered, what was told.
