@@ -2,6 +2,7 @@
 //! are asked to stop. No part knows another's making.
 
 use std::io::IsTerminal;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -176,6 +177,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let changed = [
         ("limits.flows", a.flows != b.flows),
         ("limits.event_ring", a.event_ring != b.event_ring),
+        ("limits.dns_ring", a.dns_ring != b.dns_ring),
         ("limits.process_ring", a.process_ring != b.process_ring),
         ("signals", old.signals != new.signals),
         ("api.socket", old.api != new.api),
@@ -239,27 +241,26 @@ impl Watchdog {
 }
 
 fn settings(config: &Config) -> Settings {
-    let chosen = std::iter::once(&config.metrics.attributes).chain(config.metrics.overrides.values());
     Settings {
         events: config.events.enabled.iter().map(|kind| kind.word().to_owned()).collect(),
         events_per_second: config.events.rate_limit.map_or(0, |limit| limit.get().into()),
-        keep_client_address: chosen.into_iter().any(|c| c.contains(&FlowAttribute::ClientAddress)),
-        dns_ports: [53].into(),
-        dns_messages_per_second: 20_000,
+        keep_client_address: config.metrics.any_carries(FlowAttribute::ClientAddress),
+        dns_ports: config.dns.all_ports(),
+        dns_messages_per_second: config.dns.messages_per_second.map_or(0, NonZeroU32::get),
         keep_arguments: config.process.command_line,
         selection: Selection::new(&config.select).in_kernel(),
     }
 }
 
 fn options(config: &Config) -> Options {
-    let switches = [("tcp", config.signals.tcp), ("udp", config.signals.udp)];
+    let switches = [("tcp", config.signals.tcp), ("udp", config.signals.udp), ("dns", config.signals.dns)];
     let disabled = switches.into_iter().filter(|(_, on)| !on).map(|(name, _)| name.to_owned()).collect();
     Options {
         disabled,
         sizes: Sizes {
             flows: config.limits.flows.get(),
             event_ring: config.limits.event_ring.get(),
-            dns_ring: config.limits.event_ring.get(),
+            dns_ring: config.limits.dns_ring.get(),
             process_ring: config.limits.process_ring.get(),
         },
         legacy_hierarchy: legacy_hierarchy(),

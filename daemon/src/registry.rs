@@ -12,7 +12,7 @@ use netsonde_probes::{
 use crate::aggregate::OWN_METRICS;
 #[cfg(test)]
 use crate::{
-    aggregate::{EVENT_ATTRIBUTES, PROCESS_ANCESTRY},
+    aggregate::{DNS_EVENT_RATE_LIMITED, EVENT_ATTRIBUTES, PROCESS_ANCESTRY},
     config::{FlowAttribute, Word},
 };
 
@@ -63,12 +63,15 @@ pub fn losses() -> impl Iterator<Item = (&'static str, &'static str)> {
             loss::HOLDERS,
             "more holders of shared sockets than are remembered: lists of holders are incomplete",
         ),
+        (DNS_EVENT_RATE_LIMITED, "more DNS lookups than `events.rate_limit` allows events of"),
     ])
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+
+    use netsonde_probes::descriptor::Stability;
 
     use super::*;
 
@@ -77,7 +80,8 @@ mod tests {
         let mut seen = HashSet::new();
         for metric in metrics() {
             assert!(seen.insert(metric.name), "{} is declared twice", metric.name);
-            assert!(metric.name.starts_with("netsonde."), "{}", metric.name);
+            let is_ours = metric.stability != Stability::Convention;
+            assert_eq!(metric.name.starts_with("netsonde."), is_ours, "{}", metric.name);
             assert!(
                 metric.name.chars().all(|c| c.is_ascii_lowercase() || c == '.' || c == '_'),
                 "{}",

@@ -191,6 +191,11 @@ impl<T> Lookups<T> {
         }
     }
 
+    /// Follows as many queries for so long from now on, those in flight included.
+    pub fn set_limits(&mut self, limits: MatchLimits) {
+        self.limits = limits;
+    }
+
     /// Takes note of a message; gives the lookups that it ends. `carry` is called for each question that is new.
     pub fn observe(&mut self, sighting: Sighting, carry: impl FnMut() -> T) -> Vec<Lookup<T>> {
         if sighting.message.opcode != 0 {

@@ -148,6 +148,11 @@ impl<P: Copy + Eq + Hash> NameCache<P> {
         }
     }
 
+    /// Keeps as many names for so long, from the next one on.
+    pub fn set_limits(&mut self, limits: NameLimits) {
+        self.limits = limits;
+    }
+
     /// Takes the names of `/etc/hosts` in place of those from before.
     pub fn set_hosts(&mut self, hosts: Hosts) {
         self.hosts = hosts;

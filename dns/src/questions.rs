@@ -84,6 +84,22 @@ impl QuestionNames {
         }
     }
 
+    /// Takes other limits and suffixes. Names that have a series keep it as far as there is room, those used last
+    /// first, and counts go on.
+    pub fn reconfigure<S: AsRef<str>>(
+        &mut self,
+        limits: QuestionLimits,
+        suffixes: impl IntoIterator<Item = S>,
+    ) {
+        let old = std::mem::replace(self, Self::new(limits, suffixes));
+        self.counts = old.counts;
+        let kept = old.admitted.iter().filter(|(name, _)| self.suffix_of(name).is_none());
+        let kept: Vec<_> = kept.take(limits.names).map(|(name, last)| (name.clone(), *last)).collect();
+        for (name, last) in kept.into_iter().rev() {
+            self.admitted.put(name, last);
+        }
+    }
+
     /// How a name that is asked for at a time is shown: as itself, as `*.suffix` or as [`OTHER`]. The name is in the
     /// form that [`Message`](crate::message::Message) describes.
     pub fn fold(&mut self, name: &Arc<str>, now_ns: u64) -> Arc<str> {

@@ -43,6 +43,14 @@ impl HistogramLayout {
     pub fn bounds_seconds(&self) -> Vec<f64> {
         (0..self.buckets - 1).map(|i| 2f64.powi(self.base_exponent as i32 + i as i32) / 1e6).collect()
     }
+
+    /// The bucket that holds a number of microseconds.
+    #[must_use]
+    pub fn bucket_of(&self, us: u64) -> usize {
+        // The least exponent whose power of two is no less.
+        let exponent = u64::BITS - us.saturating_sub(1).leading_zeros();
+        (exponent.saturating_sub(self.base_exponent) as usize).min(self.buckets - 1)
+    }
 }
 
 /// The type of an attribute's value.
@@ -105,4 +113,19 @@ pub struct Event {
     pub description: &'static str,
     /// Every attribute it can carry, beyond those of every event.
     pub attributes: &'static [&'static Attribute],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_holds_what_is_above_the_bound_before_and_up_to_its_own() {
+        let layout = HistogramLayout { base_exponent: 6, buckets: 24 };
+        for us in (0..2000).chain([1 << 28, (1 << 28) + 1, (1 << 29) + 1, u64::MAX]) {
+            let seconds = us as f64 / 1e6;
+            let expected = layout.bounds_seconds().iter().filter(|bound| **bound < seconds).count();
+            assert_eq!(layout.bucket_of(us), expected, "{us} us");
+        }
+    }
 }

@@ -155,7 +155,11 @@ impl Probes {
         };
         probes.settings.legacy_hierarchy = options.legacy_hierarchy.unwrap_or(0);
         // A ring that is a quarter full wakes its reader, which otherwise comes by the clock.
-        probes.settings.wakeup_bytes = options.sizes.event_ring.min(options.sizes.process_ring) / 4;
+        probes.settings.wakeup_bytes =
+            [options.sizes.event_ring, options.sizes.dns_ring, options.sizes.process_ring]
+                .into_iter()
+                .fold(u32::MAX, u32::min)
+                / 4;
         probes.set(&options.settings)?;
         probes.find_holders()?;
         Ok(probes)
@@ -225,6 +229,17 @@ impl Probes {
         losses.push((loss::UNDECODABLE, self.rings.undecodable()));
         losses.push((loss::HOLDERS, self.holders.dropped));
         Ok(losses)
+    }
+
+    /// DNS messages that were not handed on since the start, because the ring was full or they were too many. Read
+    /// after [`Probes::poll`], it has all that are missing from what was handed on.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel's counters cannot be read.
+    pub fn dns_messages_shed(&self) -> Result<u64> {
+        let shed = [raw::loss::LOSS_DNS_RING_FULL, raw::loss::LOSS_DNS_RATE_LIMITED];
+        shed.into_iter().map(|index| self.losses.total(index)).sum()
     }
 
     /// Sockets that the kernel decided by each selection rule, since the rules are in force.

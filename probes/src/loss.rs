@@ -78,22 +78,18 @@ impl Losses {
 
     /// Totals since the probes were loaded.
     pub(crate) fn read(&self) -> Result<Vec<(&'static str, u64)>> {
-        REASONS
-            .iter()
-            .map(|(index, reason, _)| {
-                let per_cpu = self
-                    .map
-                    .lookup_percpu(&index.0.to_ne_bytes(), MapFlags::ANY)
-                    .map_err(|source| ProbeError::Map { step: "read", map: "losses", source })?
-                    .unwrap_or_default();
-                let total = per_cpu
-                    .iter()
-                    .filter_map(|bytes| bytes.as_slice().try_into().ok())
-                    .map(u64::from_ne_bytes)
-                    .sum();
-                Ok((*reason, total))
-            })
-            .collect()
+        REASONS.iter().map(|(index, reason, _)| Ok((*reason, self.total(*index)?))).collect()
+    }
+
+    /// The total of one of them.
+    pub(crate) fn total(&self, index: loss) -> Result<u64> {
+        let per_cpu = self
+            .map
+            .lookup_percpu(&index.0.to_ne_bytes(), MapFlags::ANY)
+            .map_err(|source| ProbeError::Map { step: "read", map: "losses", source })?
+            .unwrap_or_default();
+        let counts = per_cpu.iter().filter_map(|bytes| bytes.as_slice().try_into().ok());
+        Ok(counts.map(u64::from_ne_bytes).sum())
     }
 }
 

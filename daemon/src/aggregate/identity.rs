@@ -34,6 +34,8 @@ pub struct NamedFlow {
     pub role: Role,
     /// The serving side.
     pub server: (IpAddr, u16),
+    /// The name that a client asked for it by, if it is known.
+    pub server_name: Option<Arc<str>>,
     /// The connecting side, if it was kept.
     pub client: Option<IpAddr>,
     /// Inode number of the network namespace; 0 when not known.
@@ -51,6 +53,7 @@ impl NamedFlow {
             application: flow.application,
             role: flow.role,
             server: (flow.server_address, flow.server_port),
+            server_name: None,
             client: flow.client_address,
             network_namespace: flow.network_namespace,
         }
@@ -68,6 +71,13 @@ pub fn network_type(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "ipv4" } else { "ipv6" }
 }
 
+/// The serving side of a flow.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Host {
+    Name(Arc<str>),
+    Address(IpAddr),
+}
+
 /// The chosen attributes of a flow. Those that were not chosen, or are not known, are absent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Identity {
@@ -75,8 +85,9 @@ pub struct Identity {
     application: Option<&'static str>,
     network_type: Option<&'static str>,
     role: Option<&'static str>,
-    server_address: Option<IpAddr>,
+    server_address: Option<Host>,
     server_port: Option<u16>,
+    peer_address: Option<IpAddr>,
     path: Option<Arc<str>>,
     name: Option<Arc<str>>,
     script: Option<Arc<str>>,
@@ -107,8 +118,14 @@ impl Identity {
                 _ if flow.is_nobodys() => {}
                 FlowAttribute::NetworkType => identity.network_type = Some(network_type(flow.server.0)),
                 FlowAttribute::SocketRole => identity.role = flow.role.as_str(),
-                FlowAttribute::ServerAddress => identity.server_address = Some(flow.server.0),
+                FlowAttribute::ServerAddress => {
+                    let name = flow.server_name.clone().map(Host::Name);
+                    identity.server_address = Some(name.unwrap_or(Host::Address(flow.server.0)));
+                }
                 FlowAttribute::ServerPort => identity.server_port = Some(flow.server.1),
+                FlowAttribute::PeerAddress => {
+                    identity.peer_address = (flow.role == Role::Client).then_some(flow.server.0);
+                }
                 FlowAttribute::ProcessExecutablePath => {
                     identity.path =
                         process.map(|p| &p.program.path).filter(|p| !p.is_empty()).map(Arc::clone);
@@ -147,13 +164,18 @@ impl Identity {
         let word = |w: &'static str| AttributeValue::String(w.into());
         let address = |a: IpAddr| AttributeValue::String(a.to_string().into());
         let names = |names: &Vec<Arc<str>>| AttributeValue::Array(names.iter().map(text).collect());
-        let all: [(&'static str, Option<AttributeValue>); 19] = [
+        let host = |host: &Host| match host {
+            Host::Name(name) => text(name),
+            Host::Address(a) => address(*a),
+        };
+        let all: [(&'static str, Option<AttributeValue>); 20] = [
             ("network.transport", self.transport.map(word)),
             ("network.protocol.name", self.application.map(word)),
             ("network.type", self.network_type.map(word)),
             ("netsonde.socket.role", self.role.map(word)),
-            ("server.address", self.server_address.map(address)),
+            ("server.address", self.server_address.as_ref().map(host)),
             ("server.port", self.server_port.map(|p| AttributeValue::Int(p.into()))),
+            ("network.peer.address", self.peer_address.map(address)),
             ("process.executable.path", self.path.as_ref().map(text)),
             ("process.executable.name", self.name.as_ref().map(text)),
             ("netsonde.process.script.path", self.script.as_ref().map(text)),
@@ -169,5 +191,41 @@ impl Identity {
             ("netsonde.network.namespace", self.network_namespace.map(|n| AttributeValue::Int(n.into()))),
         ];
         all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn attributes(role: Role, name: Option<&str>) -> Vec<(&'static str, String)> {
+        let flow = NamedFlow {
+            process: None,
+            user: None,
+            transport: Transport::Tcp,
+            application: None,
+            role,
+            server: (IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 443),
+            server_name: name.map(Into::into),
+            client: None,
+            network_namespace: 1,
+        };
+        let chosen = [FlowAttribute::ServerAddress, FlowAttribute::PeerAddress].into();
+        let text =
+            |value| if let AttributeValue::String(text) = value { text.to_string() } else { String::new() };
+        let attributes = Identity::of(&flow, &chosen).attributes();
+        attributes.into_iter().map(|(key, value)| (key, text(value))).collect()
+    }
+
+    #[test]
+    fn a_client_s_server_has_its_name_and_its_address() {
+        let server = |host: &str| ("server.address", host.to_owned());
+        let peer = ("network.peer.address", "192.0.2.1".to_owned());
+        let named = attributes(Role::Client, Some("example.org"));
+        assert_eq!(named, [server("example.org"), peer.clone()]);
+        assert_eq!(attributes(Role::Client, None), [server("192.0.2.1"), peer]);
+        assert_eq!(attributes(Role::Server, None), [server("192.0.2.1")]);
     }
 }

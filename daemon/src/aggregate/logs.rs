@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use netsonde_probes::descriptor::{Attribute as Key, AttributeType, Event, Stability};
-use netsonde_probes::records::{Role, SocketEvent, SocketEventKind};
+use netsonde_probes::records::{Owner, Role, SocketEvent, SocketEventKind, Transport};
 use netsonde_probes::signals::tcp::{attributes as tcp, events};
 
 use super::identity::network_type;
 use crate::enrich::{Clock, Context, Process};
 use crate::telemetry::{Attribute, AttributeValue, LogRecord, Severity};
+
+pub mod dns;
 
 macro_rules! keys {
     ($($name:ident = $key:literal, $kind:ident, $stability:ident, $text:literal;)*) => {
@@ -142,22 +144,62 @@ fn place(context: &Context, to: &mut Vec<Attribute>) {
     }
 }
 
-fn endpoints(event: &SocketEvent, to: &mut Vec<Attribute>) {
-    let listening = matches!(event.kind, SocketEventKind::ListenOpen | SocketEventKind::ListenClose);
-    let (server, client) = (event.server(), event.client());
-    to.push((tcp::NETWORK_TRANSPORT.name, text("tcp")));
-    to.push((tcp::NETWORK_TYPE.name, text(network_type(server.0))));
-    to.push((tcp::SERVER_ADDRESS.name, text(server.0.to_string())));
-    to.push((tcp::SERVER_PORT.name, int(server.1)));
-    if !listening {
-        if let Some(role) = event.role.as_str() {
-            to.push((tcp::SOCKET_ROLE.name, text(role)));
+/// The socket that an event is of.
+struct Endpoints<'a> {
+    transport: Transport,
+    role: Role,
+    server: (IpAddr, u16),
+    /// The name that a client asked for the server by, if it is known.
+    server_name: Option<&'a Arc<str>>,
+    /// None of a listener.
+    client: Option<(IpAddr, u16)>,
+    network_namespace: u32,
+    cookie: u64,
+}
+
+impl<'a> Endpoints<'a> {
+    fn of(event: &SocketEvent, server_name: Option<&'a Arc<str>>) -> Self {
+        let listening = matches!(event.kind, SocketEventKind::ListenOpen | SocketEventKind::ListenClose);
+        Self {
+            transport: Transport::Tcp,
+            role: event.role,
+            server: event.server(),
+            server_name,
+            client: (!listening).then(|| event.client()),
+            network_namespace: event.network_namespace,
+            cookie: event.cookie,
         }
-        to.push((tcp::CLIENT_ADDRESS.name, text(client.0.to_string())));
-        to.push((tcp::CLIENT_PORT.name, int(client.1)));
     }
-    to.push((tcp::NETWORK_NAMESPACE.name, int(event.network_namespace)));
-    to.push((tcp::SOCKET_COOKIE.name, text(format!("{:x}", event.cookie))));
+
+    fn push(&self, to: &mut Vec<Attribute>) {
+        let server = self.server;
+        let host = self.server_name.map_or_else(|| server.0.to_string().into(), Arc::clone);
+        to.push((tcp::NETWORK_TRANSPORT.name, text(self.transport.as_str())));
+        to.push((tcp::NETWORK_TYPE.name, text(network_type(server.0))));
+        to.push((tcp::SERVER_ADDRESS.name, text(host)));
+        to.push((tcp::SERVER_PORT.name, int(server.1)));
+        if let Some(client) = self.client {
+            if let Some(role) = self.role.as_str() {
+                to.push((tcp::SOCKET_ROLE.name, text(role)));
+            }
+            if self.role == Role::Client {
+                to.push((tcp::PEER_ADDRESS.name, text(server.0.to_string())));
+                to.push((tcp::PEER_PORT.name, int(server.1)));
+            }
+            to.push((tcp::CLIENT_ADDRESS.name, text(client.0.to_string())));
+            to.push((tcp::CLIENT_PORT.name, int(client.1)));
+        }
+        to.push((tcp::NETWORK_NAMESPACE.name, int(self.network_namespace)));
+        to.push((tcp::SOCKET_COOKIE.name, text(format!("{:x}", self.cookie))));
+    }
+
+    /// The server as a person would write it: the name it was asked for by, with the address behind it.
+    fn server(&self) -> String {
+        match self.server_name {
+            Some(name) => format!("{name}:{} ({})", self.server.1, self.server.0),
+            None => endpoint(self.server),
+        }
+    }
 }
 
 fn details(event: &SocketEvent, to: &mut Vec<Attribute>) -> &'static Event {
@@ -208,13 +250,19 @@ fn endpoint((address, port): (IpAddr, u16)) -> String {
     SocketAddr::new(address, port).to_string()
 }
 
-fn sentence(event: &SocketEvent, process: Option<&Process>) -> String {
-    let mut said = match process {
+/// Who did what is told.
+fn subject(process: Option<&Process>) -> String {
+    match process {
         Some(p) if p.is_kernel() => p.name().to_owned(),
         Some(p) => format!("{}[{}]", p.title(), p.id.pid),
         None => "(unknown process)".to_owned(),
-    };
-    let (local, remote) = (endpoint(event.local), endpoint(event.remote));
+    }
+}
+
+fn sentence(event: &SocketEvent, ends: &Endpoints<'_>, process: Option<&Process>) -> String {
+    let mut said = subject(process);
+    let local = endpoint(event.local);
+    let remote = if event.role == Role::Client { ends.server() } else { endpoint(event.remote) };
     // Writing to a String cannot fail.
     let _ = match event.kind {
         SocketEventKind::ListenOpen => write!(said, " listens on {local}"),
@@ -245,27 +293,37 @@ pub struct Ownership<'a> {
     pub holders: &'a [Arc<Process>],
 }
 
-/// A log record of an event.
-#[must_use]
-pub fn record(event: &SocketEvent, of: &Ownership<'_>, clock: &Clock) -> LogRecord {
-    let process = of.process;
-    let mut attributes = Vec::with_capacity(32);
-    endpoints(event, &mut attributes);
-    let descriptor = details(event, &mut attributes);
-    if let Some(process) = process {
-        identity(process, clock, &mut attributes);
+/// The owner, all holders and the user.
+fn push_ownership(owner: Owner, of: &Ownership<'_>, clock: &Clock, to: &mut Vec<Attribute>) {
+    if let Some(process) = of.process {
+        identity(process, clock, to);
     }
     if of.holders.len() > 1 {
         let holders = of.holders.iter().map(|h| member(h, clock)).collect();
-        attributes.push((HOLDERS.name, AttributeValue::Array(holders)));
+        to.push((HOLDERS.name, AttributeValue::Array(holders)));
     }
-    if event.owner.process.is_known() && !event.owner.is_kernel() {
-        if process.is_none() {
-            attributes.push((PID.name, int(event.owner.process.pid)));
+    if owner.process.is_known() && !owner.is_kernel() {
+        if of.process.is_none() {
+            to.push((PID.name, int(owner.process.pid)));
         }
-        attributes.push((USER_ID.name, int(event.owner.uid)));
-        attributes.push((USER_NAME.name, text(Arc::clone(&of.user))));
+        to.push((USER_ID.name, int(owner.uid)));
+        to.push((USER_NAME.name, text(Arc::clone(&of.user))));
     }
+}
+
+/// A log record of an event; `server_name` is what its client asked for the server by.
+#[must_use]
+pub fn record(
+    event: &SocketEvent,
+    of: &Ownership<'_>,
+    server_name: Option<&Arc<str>>,
+    clock: &Clock,
+) -> LogRecord {
+    let mut attributes = Vec::with_capacity(32);
+    let ends = Endpoints::of(event, server_name);
+    ends.push(&mut attributes);
+    let descriptor = details(event, &mut attributes);
+    push_ownership(event.owner, of, clock, &mut attributes);
     LogRecord {
         event: descriptor,
         time_unix_ns: clock.unix_of(event.time_ns),
@@ -274,14 +332,14 @@ pub fn record(event: &SocketEvent, of: &Ownership<'_>, clock: &Clock) -> LogReco
             SocketEventKind::Failure(_) => Severity::Warn,
             _ => Severity::Info,
         },
-        body: sentence(event, process),
+        body: sentence(event, &ends, of.process),
         attributes,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use netsonde_probes::records::{ConnectionTotals, Failure, Owner, ProcessId, RuleMask};
+    use netsonde_probes::records::{ConnectionTotals, Failure, ProcessId, RuleMask};
 
     use super::*;
 
@@ -327,7 +385,7 @@ mod tests {
         let clock = Clock::read();
         let owner = process("curl", 42, Some(Arc::new(process("sh", 41, None))));
         for kind in KINDS {
-            let record = record(&event(kind), &owned_by(&owner), &clock);
+            let record = record(&event(kind), &owned_by(&owner), Some(&"a.example".into()), &clock);
             for (key, _) in &record.attributes {
                 let declared = record.event.attributes.iter().chain(OF_EVERY_EVENT);
                 assert!(declared.into_iter().any(|a| a.name == *key), "{} has {key}", record.event.name);
@@ -339,7 +397,7 @@ mod tests {
     fn the_chain_of_parents_is_on_the_record() {
         let clock = Clock::read();
         let owner = process("curl", 42, Some(Arc::new(process("sh", 41, None))));
-        let record = record(&event(SocketEventKind::Close), &owned_by(&owner), &clock);
+        let record = record(&event(SocketEventKind::Close), &owned_by(&owner), None, &clock);
         let (_, ancestors) = record.attributes.iter().find(|(k, _)| *k == ANCESTORS.name).expect("a chain");
         let AttributeValue::Array(ancestors) = ancestors else { panic!("a list") };
         let [AttributeValue::Map(parent)] = ancestors.as_slice() else { panic!("one parent") };
@@ -353,10 +411,29 @@ mod tests {
         let record = record(
             &event(SocketEventKind::Failure(Failure::TimedOut)),
             &Ownership::default(),
+            None,
             &Clock::read(),
         );
         assert_eq!(record.body, "(unknown process) failed with [::1]:443: timed_out");
         assert_eq!(record.severity, Severity::Warn);
         assert!(record.attributes.contains(&("process.pid", AttributeValue::Int(42))));
+    }
+
+    #[test]
+    fn a_client_s_server_is_told_of_by_name_and_address() {
+        let name: Arc<str> = "example.org".into();
+        let owner = process("curl", 42, None);
+        let named = record(&event(SocketEventKind::Connect), &owned_by(&owner), Some(&name), &Clock::read());
+        assert_eq!(named.body, "curl[42] connected to example.org:443 (::1)");
+        for attribute in [
+            ("server.address", AttributeValue::String(name)),
+            ("network.peer.address", AttributeValue::String("::1".into())),
+            ("network.peer.port", AttributeValue::Int(443)),
+        ] {
+            assert!(named.attributes.contains(&attribute), "{attribute:?}");
+        }
+        let served = SocketEvent { role: Role::Server, ..event(SocketEventKind::Accept) };
+        let served = record(&served, &owned_by(&owner), None, &Clock::read());
+        assert!(served.attributes.iter().all(|(key, _)| !key.starts_with("network.peer")));
     }
 }

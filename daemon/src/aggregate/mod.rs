@@ -2,6 +2,7 @@
 //! task owns all of it and takes in whole batches; nothing here is locked.
 
 mod active;
+mod dns;
 mod identity;
 mod logs;
 mod own;
@@ -14,5 +15,7 @@ pub use identity::PROCESS_ANCESTRY;
 #[cfg(test)]
 pub use logs::OF_EVERY_EVENT as EVENT_ATTRIBUTES;
 pub use own::ALL as OWN_METRICS;
+#[cfg(test)]
+pub use status::DNS_EVENT_RATE_LIMITED;
 pub use status::{Finding, Grade, Status, judge};
 pub use task::{Aggregation, Command, End};

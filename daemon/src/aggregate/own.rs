@@ -21,6 +21,12 @@ keys! {
     SIGNAL_NAME = "netsonde.signal.name", "name of a signal, as in the configuration";
     SIGNAL_STATE = "netsonde.signal.state", "active, degraded, unsupported, failed or disabled";
     RULE = "netsonde.selector.rule", "name of a rule of the selection";
+    LOOKUP_OUTCOME = "netsonde.dns.lookup.outcome", "answered, timed_out, unknown (messages of that time are missing) or dropped (too many were in flight)";
+    UNMATCHED_REASON = "netsonde.dns.unmatched.reason", "late (after the timeout), duplicate or unsolicited";
+    MALFORMED_REASON = "netsonde.dns.malformed.reason", "what is wrong with a message, such as truncated_record or compression_loop";
+    SKIPPED_REASON = "netsonde.dns.skipped.reason", "multicast (unless dns.multicast is set), other_opcode (no query: an update, a notification) or without_question";
+    FOLDED_REASON = "netsonde.dns.folded.reason", "suffix (of dns.suffixes) or other (more names than dns.question_names)";
+    NAME_KIND = "netsonde.dns.name.kind", "address (as known to a process, a network namespace or the host) or flow (which goes by the name)";
     PROGRAM_NAME = "netsonde.program.name", "name of a BPF program, as the kernel cuts it";
     DESTINATION = "netsonde.export.destination", "where telemetry goes";
     EXPORT_SIGNAL = "netsonde.export.signal", "metrics (counted in points) or logs (counted in records)";
@@ -45,7 +51,7 @@ macro_rules! metrics {
 
 metrics! {
     LOSSES = "netsonde.self.losses", Counter, "{record}", [LOSS_REASON],
-        "Records and measurements that the kernel side could not write as meant";
+        "Records and measurements that could not be written as meant";
     STATE = "netsonde.self.signal.state", Gauge, "{signal}", [SIGNAL_NAME, SIGNAL_STATE],
         "1 for the state that each signal is in";
     SWEEP_DURATION = "netsonde.self.sweep.duration", Gauge, "s", [],
@@ -74,6 +80,26 @@ metrics! {
         "Control groups that were forgotten early because there are too many: units and containers are then looked up in /proc";
     RULE_MATCHES = "netsonde.self.selector.matches", Counter, "{match}", [RULE],
         "What each selection rule decided: a socket where the kernel can tell by itself, else each event, and each flow and listener of an interval";
+    DNS_LOOKUPS = "netsonde.self.dns.lookups", Counter, "{lookup}", [LOOKUP_OUTCOME],
+        "DNS lookups that ended, those of sockets that are not observed included";
+    DNS_PENDING = "netsonde.self.dns.lookups.pending", Gauge, "{lookup}", [],
+        "DNS lookups that have no response yet";
+    DNS_UNMATCHED = "netsonde.self.dns.responses.unmatched", Counter, "{response}", [UNMATCHED_REASON],
+        "DNS responses that ended no lookup";
+    DNS_MALFORMED = "netsonde.self.dns.messages.malformed", Counter, "{message}", [MALFORMED_REASON],
+        "DNS messages that could not be read, or not in all their parts";
+    DNS_SKIPPED = "netsonde.self.dns.messages.skipped", Counter, "{message}", [SKIPPED_REASON],
+        "DNS messages that are not followed";
+    DNS_STREAMS = "netsonde.self.dns.stream.losses", Counter, "{loss}", [LOSS_REASON],
+        "DNS messages over TCP that could not be put together";
+    DNS_FOLDED = "netsonde.self.dns.questions.folded", Counter, "{question}", [FOLDED_REASON],
+        "DNS lookups whose question name shares a series with others";
+    NAMES = "netsonde.self.dns.names.usage", Gauge, "{name}", [],
+        "Addresses that have a name, for a process, a network namespace or the host (dns.names)";
+    NAMES_EVICTED = "netsonde.self.dns.names.evicted", Counter, "{name}", [NAME_KIND],
+        "Names of addresses that were forgotten early because there are too many";
+    NAMES_UNRELATED = "netsonde.self.dns.names.unrelated", Counter, "{address}", [],
+        "Addresses in DNS answers that nothing led to from the question: they get no name";
     SERIES = "netsonde.self.series.usage", Gauge, "{series}", [],
         "Metric series that are held";
     SERIES_LIMIT = "netsonde.self.series.limit", Gauge, "{series}", [],
@@ -161,6 +187,23 @@ pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
     for rule in &status.selection {
         to.int(&RULE_MATCHES, [(&RULE, rule.name.as_str())], rule.matches);
     }
+    let dns = &status.dns;
+    for (metric, key, counts) in [
+        (&DNS_LOOKUPS, &LOOKUP_OUTCOME, &dns.lookups),
+        (&DNS_UNMATCHED, &UNMATCHED_REASON, &dns.unmatched),
+        (&DNS_MALFORMED, &MALFORMED_REASON, &dns.malformed),
+        (&DNS_SKIPPED, &SKIPPED_REASON, &dns.skipped),
+        (&DNS_STREAMS, &LOSS_REASON, &dns.streams),
+        (&DNS_FOLDED, &FOLDED_REASON, &dns.folded),
+        (&NAMES_EVICTED, &NAME_KIND, &dns.names_evicted),
+    ] {
+        for (word, n) in counts {
+            to.int(metric, [(key, word)], *n);
+        }
+    }
+    to.int(&DNS_PENDING, [], dns.pending);
+    to.int(&NAMES, [], dns.names);
+    to.int(&NAMES_UNRELATED, [], dns.unrelated);
     to.int(&SERIES, [], status.series.held);
     to.int(&SERIES_LIMIT, [], status.series.limit);
     to.int(&SERIES_FOLDED, [], status.series.folded);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use netsonde_probes::descriptor::{Metric, MetricKind};
+use netsonde_probes::descriptor::{Attribute as Key, Metric, MetricKind};
 use netsonde_probes::signals::flow::{MeasuredValue, Measurement};
 
 use super::identity::{Identity, NamedFlow};
@@ -13,6 +13,18 @@ use crate::telemetry::{Attribute, AttributeValue, MetricData, Point, PointValue,
 
 /// Marks the points that had no room of their own (OpenTelemetry metrics SDK, "overflow attribute").
 const OVERFLOW: &str = "otel.metric.overflow";
+
+/// A label whose value is not known beforehand: its attribute and value.
+pub type Label = (&'static Key, LabelValue);
+
+/// The value of a label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum LabelValue {
+    /// Text.
+    Text(Arc<str>),
+    /// True; what is not true is absent.
+    True,
+}
 
 /// One number, or one histogram, over time.
 #[derive(Debug)]
@@ -24,6 +36,20 @@ struct Series {
     start_unix_ns: u64,
     total: Total,
     changed: bool,
+}
+
+/// A series that is found by its labels. Those of one flow come and go by themselves.
+#[derive(Debug)]
+struct Labelled {
+    series: Series,
+    last_change_unix_ns: u64,
+}
+
+/// The series of one metric that have labels, by the attributes' names and the values.
+#[derive(Debug)]
+struct LabelledMetric {
+    metric: &'static Metric,
+    series: HashMap<Box<[(&'static str, LabelValue)]>, Labelled>,
 }
 
 #[derive(Debug)]
@@ -78,11 +104,24 @@ impl Total {
     }
 }
 
+impl Series {
+    /// With what was measured first.
+    fn new(measurement: Measurement<'_>, attributes: Arc<[Attribute]>, start_unix_ns: u64) -> Self {
+        let mut total = Total::of(measurement.metric);
+        total.add(measurement.value);
+        let label = measurement.label.map(|(_, value)| value);
+        Self { metric: measurement.metric, label, attributes, start_unix_ns, total, changed: true }
+    }
+}
+
 /// The series of one flow under one choice of attributes.
 #[derive(Debug)]
 struct Group {
     base: Vec<Attribute>,
+    /// Few, and told apart by one known word at most.
     series: Vec<Series>,
+    /// Many.
+    labelled: Vec<LabelledMetric>,
     last_change_unix_ns: u64,
 }
 
@@ -112,11 +151,7 @@ impl Store {
     /// An empty store that begins now.
     #[must_use]
     pub fn new(config: Metrics, now_unix_ns: u64) -> Self {
-        let overflow = Group {
-            base: vec![(OVERFLOW, AttributeValue::Bool(true))],
-            series: Vec::new(),
-            last_change_unix_ns: now_unix_ns,
-        };
+        let overflow = Group::new(vec![(OVERFLOW, AttributeValue::Bool(true))], now_unix_ns);
         Self {
             choices: choices(&config),
             config,
@@ -170,6 +205,22 @@ impl Store {
         }
     }
 
+    /// Adds what was measured under labels of its own.
+    pub fn add_labelled(
+        &mut self,
+        flow: &NamedFlow,
+        labels: &[Label],
+        measurement: Measurement<'_>,
+        since_unix_ns: u64,
+        now_unix_ns: u64,
+    ) {
+        let choice = self.choice_of(measurement.metric);
+        let identity = Identity::of(flow, &self.choices[choice]);
+        self.add_to((choice, identity), measurement, since_unix_ns, now_unix_ns, |group, may_grow| {
+            group.add_labelled(labels, measurement, (since_unix_ns, now_unix_ns), may_grow)
+        });
+    }
+
     fn add_one(
         &mut self,
         choice: usize,
@@ -178,21 +229,32 @@ impl Store {
         since_unix_ns: u64,
         now_unix_ns: u64,
     ) {
+        self.add_to((choice, identity), measurement, since_unix_ns, now_unix_ns, |group, may_grow| {
+            group.add(measurement, since_unix_ns, may_grow)
+        });
+    }
+
+    fn add_to(
+        &mut self,
+        key: (usize, Identity),
+        measurement: Measurement<'_>,
+        since_unix_ns: u64,
+        now_unix_ns: u64,
+        add: impl FnOnce(&mut Group, bool) -> Added,
+    ) {
         let full = self.statistics.series >= u64::from(self.config.series_limit.get());
-        let key = (choice, identity);
         let Some(group) = (match self.groups.get_mut(&key) {
             Some(group) => Some(group),
             None if full => None,
             None => {
-                let base = key.1.attributes();
-                let group = Group { base, series: Vec::new(), last_change_unix_ns: now_unix_ns };
+                let group = Group::new(key.1.attributes(), now_unix_ns);
                 Some(self.groups.entry(key).or_insert(group))
             }
         }) else {
             return self.fold(measurement, since_unix_ns);
         };
         group.last_change_unix_ns = now_unix_ns;
-        match group.add(measurement, since_unix_ns, !full) {
+        match add(group, !full) {
             Added::Existing => {}
             Added::New => self.statistics.series += 1,
             Added::NoRoom => self.fold(measurement, since_unix_ns),
@@ -201,7 +263,7 @@ impl Store {
 
     fn fold(&mut self, measurement: Measurement<'_>, since_unix_ns: u64) {
         self.statistics.folded += 1;
-        // One series a metric and label, outside the limit: there are a few dozen at most.
+        // One series a metric and known label, outside the limit: there are a few dozen at most.
         self.overflow.add(measurement, since_unix_ns, true);
     }
 
@@ -217,7 +279,7 @@ impl Store {
         let mut index: HashMap<&'static str, usize> = HashMap::new();
         let delta_since = self.delta_since_unix_ns;
         let groups = self.groups.values_mut().chain(std::iter::once(&mut self.overflow));
-        for series in groups.flat_map(|g| &mut g.series) {
+        for series in groups.flat_map(Group::all) {
             let temporality = temporality_of(series.metric, temporality);
             if temporality == Temporality::Delta && !series.changed {
                 continue;
@@ -248,14 +310,20 @@ impl Store {
     fn expire(&mut self, now_unix_ns: u64) {
         let expiry = u64::try_from(self.config.series_expiry.as_nanos()).unwrap_or(u64::MAX);
         let mut gone = 0;
+        let rested = |last: u64| now_unix_ns.saturating_sub(last) >= expiry;
         self.groups.retain(|_, group| {
-            let rested = now_unix_ns.saturating_sub(group.last_change_unix_ns) >= expiry;
+            let before = group.labelled_len();
+            for of_metric in &mut group.labelled {
+                of_metric.series.retain(|_, labelled| !rested(labelled.last_change_unix_ns));
+            }
+            gone += (before - group.labelled_len()) as u64;
+            let rested = rested(group.last_change_unix_ns);
             // A connection that is open but silent still counts as one.
             let holds =
                 |s: &Series| s.metric.kind == MetricKind::UpDownCounter && !matches!(s.total, Total::Sum(0));
             let keep = !rested || group.series.iter().any(holds);
             if !keep {
-                gone += group.series.len() as u64;
+                gone += (group.series.len() + group.labelled_len()) as u64;
             }
             keep
         });
@@ -271,6 +339,56 @@ enum Added {
 }
 
 impl Group {
+    fn new(base: Vec<Attribute>, now_unix_ns: u64) -> Self {
+        Self { base, series: Vec::new(), labelled: Vec::new(), last_change_unix_ns: now_unix_ns }
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Series> {
+        let labelled = self.labelled.iter_mut().flat_map(|of| of.series.values_mut());
+        self.series.iter_mut().chain(labelled.map(|labelled| &mut labelled.series))
+    }
+
+    fn labelled_len(&self) -> usize {
+        self.labelled.iter().map(|of| of.series.len()).sum()
+    }
+
+    fn add_labelled(
+        &mut self,
+        labels: &[Label],
+        measurement: Measurement<'_>,
+        (since_unix_ns, now_unix_ns): (u64, u64),
+        may_grow: bool,
+    ) -> Added {
+        let metric = measurement.metric;
+        let key: Box<[_]> = labels.iter().map(|(key, value)| (key.name, value.clone())).collect();
+        let at = self.labelled.iter().position(|of| std::ptr::eq(of.metric, metric));
+        if let Some(known) = at.and_then(|at| self.labelled[at].series.get_mut(&key)) {
+            known.series.total.add(measurement.value);
+            known.series.changed = true;
+            known.last_change_unix_ns = now_unix_ns;
+            return Added::Existing;
+        }
+        if !may_grow {
+            return Added::NoRoom;
+        }
+        let of_labels = key.iter().map(|(name, value)| {
+            let value = match value {
+                LabelValue::Text(text) => AttributeValue::String(Arc::clone(text)),
+                LabelValue::True => AttributeValue::Bool(true),
+            };
+            (*name, value)
+        });
+        let attributes = self.base.iter().cloned().chain(of_labels).collect();
+        let series = Series::new(measurement, attributes, since_unix_ns);
+        let at = at.unwrap_or_else(|| {
+            self.labelled.push(LabelledMetric { metric, series: HashMap::new() });
+            self.labelled.len() - 1
+        });
+        let labelled = Labelled { series, last_change_unix_ns: now_unix_ns };
+        self.labelled[at].series.insert(key, labelled);
+        Added::New
+    }
+
     fn add(&mut self, measurement: Measurement<'_>, since_unix_ns: u64, may_grow: bool) -> Added {
         let label = measurement.label.map(|(_, value)| value);
         let known =
@@ -283,20 +401,11 @@ impl Group {
         if !may_grow {
             return Added::NoRoom;
         }
-        let mut total = Total::of(measurement.metric);
-        total.add(measurement.value);
         let mut attributes = self.base.clone();
         if let Some((attribute, value)) = measurement.label {
             attributes.push((attribute.name, AttributeValue::String(value.into())));
         }
-        self.series.push(Series {
-            metric: measurement.metric,
-            label,
-            attributes: attributes.into(),
-            start_unix_ns: since_unix_ns,
-            total,
-            changed: true,
-        });
+        self.series.push(Series::new(measurement, attributes.into(), since_unix_ns));
         Added::New
     }
 }

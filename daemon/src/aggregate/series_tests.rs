@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use netsonde_probes::records::{Role, Transport};
+use netsonde_probes::signals::dns::metrics::{LOOKUP_DURATION, QUESTION_NAME, TRUNCATED};
 use netsonde_probes::signals::flow::{FLOW_IO, IO_DIRECTION};
 use netsonde_probes::signals::tcp::metrics;
 
@@ -31,6 +32,7 @@ fn flow(port: u16) -> NamedFlow {
         application: None,
         role: Role::Client,
         server: (IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+        server_name: None,
         client: None,
         network_namespace: 1,
     }
@@ -162,4 +164,70 @@ fn histograms_add_bucket_by_bucket() {
     let PointValue::Histogram { sum, counts } = &data[0].points[0].value else { panic!("a histogram") };
     assert!((sum - 150e-6).abs() < 1e-12);
     assert_eq!((counts[3], counts.iter().sum::<u64>(), counts.len()), (4, 4, 24));
+}
+
+fn looked_up(name: &str) -> ([Label; 2], Measurement<'static>) {
+    let buckets: &'static [u32] = &[1, 0, 2];
+    let value = MeasuredValue::Histogram { buckets, sum_us: 7 };
+    let labels = [(&QUESTION_NAME, LabelValue::Text(name.into())), (&TRUNCATED, LabelValue::True)];
+    (labels, Measurement { metric: &LOOKUP_DURATION, label: None, value })
+}
+
+fn look_up(store: &mut Store, name: &str, since: u64) {
+    let (labels, measurement) = looked_up(name);
+    store.add_labelled(&flow(53), &labels, measurement, since * SECOND, (since + 1) * SECOND);
+}
+
+/// How many observations each question name has, overflow without one.
+fn lookups(data: &[MetricData]) -> BTreeMap<String, u64> {
+    let points = data.iter().filter(|d| d.metric.name == LOOKUP_DURATION.name).flat_map(|d| &d.points);
+    let of = |p: &Point| {
+        let name = p.attributes.iter().find_map(|(key, value)| match value {
+            AttributeValue::String(name) if *key == QUESTION_NAME.name => Some(name.to_string()),
+            _ => None,
+        });
+        let PointValue::Histogram { counts, .. } = &p.value else { panic!("a histogram") };
+        (name.unwrap_or_default(), counts.iter().sum())
+    };
+    points.map(of).collect()
+}
+
+#[test]
+fn labels_tell_series_of_one_flow_apart() {
+    let mut store = Store::new(config(100), 0);
+    for (name, since) in [("a", 0), ("b", 0), ("a", 1)] {
+        look_up(&mut store, name, since);
+    }
+    store.add(Some(&flow(53)), [sent(1)].into_iter(), 0, SECOND);
+    let data = store.collect(2 * SECOND);
+    assert_eq!(lookups(&data), [("a".to_owned(), 6), ("b".to_owned(), 3)].into());
+    assert_eq!(store.statistics().series, 3);
+    let point = &data.iter().find(|d| d.metric.name == LOOKUP_DURATION.name).expect("there").points[0];
+    assert!(point.attributes.contains(&("netsonde.dns.truncated", AttributeValue::Bool(true))));
+    assert!(point.attributes.contains(&("server.port", AttributeValue::Int(53))));
+}
+
+#[test]
+fn labelled_series_above_the_limit_fold() {
+    let mut store = Store::new(config(2), 0);
+    for name in ["a", "b", "c", "d", "a"] {
+        look_up(&mut store, name, 0);
+    }
+    let expected = [("a", 6), ("b", 3), ("", 6)].map(|(name, n)| (name.to_owned(), n));
+    assert_eq!(lookups(&store.collect(2 * SECOND)), expected.into());
+    assert_eq!(store.statistics(), StoreStatistics { series: 2, folded: 2, expired: 0 });
+}
+
+#[test]
+fn a_labelled_series_that_rests_expires_beside_others_of_its_flow() {
+    let mut store = Store::new(config(100), 0);
+    look_up(&mut store, "once", 0);
+    for at in 0..70 {
+        look_up(&mut store, "always", at);
+    }
+    store.collect(70 * SECOND);
+    assert_eq!(store.statistics(), StoreStatistics { series: 1, folded: 0, expired: 1 });
+    assert_eq!(lookups(&store.collect(71 * SECOND)).len(), 1);
+    store.collect(200 * SECOND);
+    assert_eq!(store.statistics(), StoreStatistics { series: 0, folded: 0, expired: 2 });
 }

@@ -3,6 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Fewer events of lookups were written than there were lookups; as a reason for a loss.
+pub const DNS_EVENT_RATE_LIMITED: &str = "dns_event_rate_limited";
+
 /// Everything there is to know of the daemon.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Status {
@@ -24,6 +27,8 @@ pub struct Status {
     pub processes: ProcessStatus,
     /// Each selection rule.
     pub selection: Vec<RuleStatus>,
+    /// DNS lookups.
+    pub dns: DnsStatus,
     /// The series.
     pub series: SeriesStatus,
     /// Each BPF program.
@@ -105,6 +110,57 @@ pub struct RuleStatus {
     pub matches: u64,
 }
 
+/// DNS lookups, and the names of addresses; counts are since the start.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct DnsStatus {
+    /// Lookups by how they ended.
+    pub lookups: Vec<(&'static str, u64)>,
+    /// Lookups in flight.
+    pub pending: u64,
+    /// Responses that ended no lookup, by reason.
+    pub unmatched: Vec<(&'static str, u64)>,
+    /// Messages that could not be read, or not in all their parts, by reason.
+    pub malformed: Vec<(&'static str, u64)>,
+    /// Messages that were read and not followed, by reason.
+    pub skipped: Vec<(&'static str, u64)>,
+    /// Pieces of streams that could not be put together, by reason.
+    pub streams: Vec<(&'static str, u64)>,
+    /// Lookups whose question shares a series with others, by how.
+    pub folded: Vec<(&'static str, u64)>,
+    /// Names of addresses that are known.
+    pub names: u64,
+    /// Names of addresses that were forgotten early, by what they were of.
+    pub names_evicted: Vec<(&'static str, u64)>,
+    /// Addresses in answers that nothing led to from the question.
+    pub unrelated: u64,
+}
+
+impl DnsStatus {
+    fn count(of: &[(&'static str, u64)], word: &str) -> u64 {
+        of.iter().find(|(known, _)| *known == word).map_or(0, |(_, n)| *n)
+    }
+
+    fn finding(&self) -> Finding {
+        let lookups = |word| Self::count(&self.lookups, word);
+        let (unknown, dropped) = (lookups("unknown"), lookups("dropped"));
+        let grade = if dropped > 0 { Grade::Degraded } else { Grade::Ok };
+        let malformed: u64 = self.malformed.iter().map(|(_, n)| n).sum();
+        let mut said = format!(
+            "{} lookups answered, {} timed out, {} in flight, {malformed} messages malformed, {} names",
+            lookups("answered"),
+            lookups("timed_out"),
+            self.pending,
+            self.names
+        );
+        for (n, what) in [(unknown, "lookups may have been answered"), (dropped, "lookups were too many")] {
+            if n > 0 {
+                said.push_str(&format!(", {n} {what}"));
+            }
+        }
+        finding(grade, "dns", said)
+    }
+}
+
 /// The series.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct SeriesStatus {
@@ -182,6 +238,11 @@ fn finding(grade: Grade, subject: &str, text: impl Into<String>) -> Finding {
     Finding { grade, subject: subject.to_owned(), text: text.into() }
 }
 
+/// Whether a loss is what a limit of events is for.
+fn asked_for(reason: &str) -> bool {
+    reason == "event_rate_limited" || reason == DNS_EVENT_RATE_LIMITED
+}
+
 /// Judges a status, a line a subject.
 #[must_use]
 pub fn judge(status: &Status) -> Vec<Finding> {
@@ -213,7 +274,7 @@ pub fn judge(status: &Status) -> Vec<Finding> {
     findings.push(finding(grade, "sweep", said));
     // Events over the limit are left out on purpose; everything else should not happen.
     for loss in status.losses.iter().filter(|l| l.count > 0) {
-        let grade = if loss.reason == "event_rate_limited" { Grade::Ok } else { Grade::Degraded };
+        let grade = if asked_for(loss.reason) { Grade::Ok } else { Grade::Degraded };
         findings.push(finding(grade, "losses", format!("{} × {}", loss.count, loss.reason)));
     }
     let p = &status.processes;
@@ -223,6 +284,9 @@ pub fn judge(status: &Status) -> Vec<Finding> {
         p.tracked, p.evicted, p.unattributed
     );
     findings.push(finding(grade, "processes", said));
+    if status.signals.iter().any(|s| s.name == "dns" && s.state != "disabled") {
+        findings.push(status.dns.finding());
+    }
     let s = &status.series;
     let grade = if s.folded > 0 { Grade::Degraded } else { Grade::Ok };
     let said = format!("{} of {} held, {} measurements folded", s.held, s.limit, s.folded);
@@ -259,6 +323,18 @@ mod tests {
 
     fn grade_of(status: &Status) -> Grade {
         judge(status).iter().map(|f| f.grade).max().unwrap_or(Grade::Ok)
+    }
+
+    #[test]
+    fn lookups_have_a_line_when_they_are_observed() {
+        let mut status = Status::default();
+        status.dns.lookups = vec![("answered", 5), ("dropped", 1)];
+        assert!(judge(&status).iter().all(|f| f.subject != "dns"));
+        status.signals = vec![SignalStatus { name: "dns", state: "active", reason: None }];
+        let findings = judge(&status);
+        let dns = findings.iter().find(|f| f.subject == "dns").expect("a line");
+        assert!(dns.text.starts_with("5 lookups answered, 0 timed out"), "{}", dns.text);
+        assert_eq!(dns.grade, Grade::Degraded, "some were dropped");
     }
 
     #[test]

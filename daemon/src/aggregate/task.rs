@@ -1,10 +1,17 @@
 //! The task that owns the process table and the series.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netsonde_probes::records::{Flow, FlowCounts, Listener, Owner, Role, RuleMask, Transport};
+use netsonde_dns::codes::ResponseCode;
+use netsonde_dns::matching::{Lookup, Outcome};
+use netsonde_dns::questions::{QuestionLimits, QuestionNames};
+use netsonde_probes::records::{
+    Flow, FlowCounts, Listener, Owner, Role, RuleMask, SocketEvent, SocketEventKind, Transport,
+};
+use netsonde_probes::signals::dns::metrics::LOOKUP_DURATION;
 use netsonde_probes::signals::flow::{self, MeasuredValue, Measurement};
 use netsonde_probes::signals::tcp::{attributes, metrics};
 use netsonde_probes::{Holders, Records};
@@ -12,17 +19,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::active::ActiveConnections;
+use super::dns::{Asked, Dns, Observation, RateLimit, Sums, labels};
 use super::identity::NamedFlow;
 use super::logs::Ownership;
+use super::logs::dns::{Known, Sides};
 use super::series::Store;
 use super::status::{
-    DestinationStatus, LaneStatus, Loss, ProcessStatus, ProgramStatus, RuleStatus, SeriesStatus,
-    SignalStatus, Status, SweepStatus,
+    DNS_EVENT_RATE_LIMITED, DestinationStatus, DnsStatus, LaneStatus, Loss, ProcessStatus, ProgramStatus,
+    RuleStatus, SeriesStatus, SignalStatus, Status, SweepStatus,
 };
 use super::{logs, own};
-use crate::collect::{Collected, SweepReport};
-use crate::config::Config;
-use crate::enrich::{Clock, Masker, Process, ProcessTable, Users};
+use crate::collect::{Collected, Reading, SweepReport};
+use crate::config::{Config, EventKind, FlowAttribute};
+use crate::enrich::{
+    Clock, Masker, Names, NamesConfig, Peering, Process, ProcessTable, SearchSuffix, SearchSuffixes, Users,
+};
 use crate::export::{DestinationStatistics, Exporters, LossReason, Signal, SignalStatistics};
 use crate::select::{ProcessFacts, Selection, Selections};
 use crate::telemetry::{LogRecord, MetricData, Telemetry};
@@ -60,6 +71,13 @@ pub struct Aggregation {
     pending_logs: Vec<LogRecord>,
     selections: Selections,
     active: ActiveConnections,
+    dns: Dns,
+    lookups: Sums,
+    questions: QuestionNames,
+    search: SearchSuffixes,
+    names: Names,
+    dns_events: RateLimit,
+    dns_events_dropped: u64,
     /// As the newest walk over open files found them.
     holders: Holders,
     unattributed: u64,
@@ -71,7 +89,7 @@ pub struct Aggregation {
 /// An ended process that owned sockets is kept for so long: its last flows come with the next sweep, but what it
 /// sent last may wait for a slow or vanished peer (`tcp_orphan_retries`: about 100 s; `tcp_fin_timeout`: 60 s).
 fn keep_ended(config: &Config) -> u64 {
-    u64::try_from((config.interval * 3).max(Duration::from_secs(150)).as_nanos()).unwrap_or(u64::MAX)
+    nanoseconds((config.interval * 3).max(Duration::from_secs(150)))
 }
 
 fn process_limit(config: &Config) -> usize {
@@ -81,6 +99,28 @@ fn process_limit(config: &Config) -> usize {
 /// Flows with open connections, many of which may be silent, in multiples of those that a sweep may bring.
 fn active_limit(config: &Config) -> usize {
     4 * config.limits.flows.get() as usize
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn question_limits(config: &Config) -> QuestionLimits {
+    QuestionLimits { names: config.dns.question_names as usize, ..QuestionLimits::default() }
+}
+
+/// A flow's name is forgotten when its series are.
+fn names_config(config: &Config) -> NamesConfig {
+    NamesConfig {
+        entries: config.dns.names.get() as usize,
+        decisions: active_limit(config),
+        idle_ns: nanoseconds(config.metrics.series_expiry),
+        hosts: config.dns.hosts.clone(),
+    }
+}
+
+fn rate_limit(config: &Config) -> u32 {
+    config.events.rate_limit.map_or(0, NonZeroU32::get)
 }
 
 fn masker(config: &Config) -> Option<Masker> {
@@ -108,6 +148,13 @@ impl Aggregation {
             pending_logs: Vec::new(),
             selections: Selections::new(Selection::new(&config.select)),
             active: ActiveConnections::new(active_limit(&config)),
+            dns: Dns::new(nanoseconds(config.dns.timeout), config.dns.multicast),
+            lookups: Sums::default(),
+            questions: QuestionNames::new(question_limits(&config), &config.dns.suffixes),
+            search: SearchSuffixes::new("/etc/resolv.conf", config.dns.search_suffixes.clone()),
+            names: Names::new(names_config(&config)),
+            dns_events: RateLimit::new(rate_limit(&config)),
+            dns_events_dropped: 0,
             holders: Holders::default(),
             unattributed: 0,
             last_sweep_unix_ns: now,
@@ -130,7 +177,7 @@ impl Aggregation {
         let end = loop {
             tokio::select! {
                 batch = collected.recv() => match batch {
-                    Some(Collected::Records(records)) => self.take_records(&records),
+                    Some(Collected::Records(records, reading)) => self.take_records(&records, &reading),
                     Some(Collected::Sweep(report)) => self.take_sweep(&report),
                     None => break End::Drained,
                 },
@@ -162,7 +209,11 @@ impl Aggregation {
         match command {
             Command::Reconfigure(config, exporters, done) => {
                 self.flush_logs();
-                let now = Clock::read().unix_ns();
+                let clock = Clock::read();
+                let now = clock.unix_ns();
+                // What was measured so far goes where it would have gone.
+                self.take_lookups(&clock);
+                self.reconfigure_dns(&config);
                 self.processes.reconfigure(process_limit(&config), keep_ended(&config), masker(&config));
                 self.selections.replace(Selection::new(&config.select));
                 if self.series.reconfigure(config.metrics.clone(), now) {
@@ -177,14 +228,25 @@ impl Aggregation {
                     }
                 }
                 self.config = *config;
-                self.tell_active_again(now);
+                self.tell_active_again(&clock);
                 // Whoever asked may have gone.
                 let _ = done.send(());
             }
         }
     }
 
-    fn take_records(&mut self, records: &Records) {
+    fn reconfigure_dns(&mut self, config: &Config) {
+        self.dns.reconfigure(nanoseconds(config.dns.timeout), config.dns.multicast);
+        let old = &self.config.dns;
+        if (old.question_names, &old.suffixes) != (config.dns.question_names, &config.dns.suffixes) {
+            self.questions.reconfigure(question_limits(config), &config.dns.suffixes);
+        }
+        self.search.configure(config.dns.search_suffixes.clone());
+        self.names.reconfigure(names_config(config));
+        self.dns_events.set(rate_limit(config));
+    }
+
+    fn take_records(&mut self, records: &Records, reading: &Reading) {
         for event in &records.cgroups {
             self.processes.apply_cgroup(event);
         }
@@ -192,20 +254,167 @@ impl Aggregation {
             self.processes.apply(event);
         }
         let clock = Clock::read();
+        // Names are asked for before the connections that they are of.
+        self.dns.begin(reading);
+        for packet in &records.dns {
+            for lookup in self.dns.take(packet) {
+                self.tell_lookup(&lookup, &clock);
+            }
+        }
+        for lookup in self.dns.expire(reading) {
+            self.tell_lookup(&lookup, &clock);
+        }
         for event in &records.sockets {
+            if event.kind == SocketEventKind::Close {
+                self.dns.forget(event.cookie);
+            }
             let process = self.processes.resolve_for_record(event.owner, event.binary_deleted);
             self.count_unattributed(event.owner, process.as_deref());
             if !self.is_observed(event.rules, event.owner, process.as_deref()) {
                 continue;
             }
+            let name = self.name_for_event(event);
             let holders = self.holders_of(event.cookie);
             let user = self.users.name(event.owner.uid);
             let of = Ownership { process: process.as_deref(), user, holders: &holders };
-            self.pending_logs.push(logs::record(event, &of, &clock));
+            self.pending_logs.push(logs::record(event, &of, name.as_ref(), &clock));
         }
         if self.pending_logs.len() >= LOG_BATCH {
             self.flush_logs();
         }
+    }
+
+    /// The name that a client asked for the server of its connection by.
+    fn name_for_event(&mut self, event: &SocketEvent) -> Option<Arc<str>> {
+        if event.role != Role::Client {
+            return None;
+        }
+        let of = Peering {
+            process: event.owner.process,
+            namespace: event.network_namespace,
+            address: event.remote.0,
+        };
+        // Since the SYN, or since it was established: its name was known before either.
+        self.names.of_event(of, event.time_ns.saturating_sub(event.duration_ns))
+    }
+
+    fn tell_lookup(&mut self, lookup: &Lookup<Asked>, clock: &Clock) {
+        let (asked, sides) = (&lookup.carried, Sides::of(lookup));
+        let process = self.name(asked.owner);
+        if !self.is_observed(asked.rules, asked.owner, process.as_deref()) {
+            return;
+        }
+        let ended_ns = lookup.sent_ns.saturating_add(lookup.latency_ns);
+        let (owner, namespace) = (asked.owner.process, asked.network_namespace);
+        if sides.role == Role::Client && !asked.is_multicast() {
+            self.names.learn(owner, namespace, &lookup.question, &lookup.answers, ended_ns);
+        }
+        let searched = searched(&self.search, lookup);
+        let suffix = searched.map(|searched| Arc::clone(&searched.suffix));
+        let question = match searched {
+            Some(searched) => Arc::clone(&searched.folded),
+            None => self.questions.fold(&lookup.question.name, ended_ns),
+        };
+        self.tell_lookup_event(lookup, process.as_deref(), suffix.as_ref(), clock);
+        let keeps_client =
+            self.config.metrics.attributes_of(LOOKUP_DURATION.name).contains(&FlowAttribute::ClientAddress);
+        let of = Observation {
+            owner: asked.owner,
+            transport: asked.transport,
+            role: sides.role,
+            server: sides.server,
+            client: keeps_client.then_some(sides.client.0),
+            network_namespace: namespace,
+            question,
+            record_type: lookup.question.record_type,
+            outcome: lookup.outcome,
+            truncated: lookup.truncated,
+            suffix,
+        };
+        self.lookups.add(of, process, lookup.latency_ns);
+        if self.lookups.len() > self.config.limits.flows.get() as usize {
+            self.take_lookups(clock);
+        }
+    }
+
+    fn tell_lookup_event(
+        &mut self,
+        lookup: &Lookup<Asked>,
+        process: Option<&Process>,
+        suffix: Option<&Arc<str>>,
+        clock: &Clock,
+    ) {
+        if !self.config.events.enabled.contains(&EventKind::Dns) {
+            return;
+        }
+        if !self.dns_events.allows(clock.boot_ns()) {
+            self.dns_events_dropped += 1;
+            return;
+        }
+        let (asked, sides) = (&lookup.carried, Sides::of(lookup));
+        let of = Peering {
+            process: asked.owner.process,
+            namespace: asked.network_namespace,
+            address: sides.server.0,
+        };
+        let name = match sides.role {
+            Role::Client => self.names.of_event(of, lookup.sent_ns),
+            Role::Server | Role::Unknown => None,
+        };
+        let holders = self.holders_of(lookup.socket.0);
+        let user = self.users.name(asked.owner.uid);
+        let of = Ownership { process, user, holders: &holders };
+        let known = Known { server_name: name.as_ref(), suffix };
+        self.pending_logs.push(logs::dns::record(lookup, &of, known, clock));
+    }
+
+    /// Lookups become measurements of their series.
+    fn take_lookups(&mut self, clock: &Clock) {
+        let (since, now) = (self.last_sweep_unix_ns, clock.unix_ns());
+        for (of, sum) in self.lookups.take() {
+            let user = self.user(of.owner);
+            let flow = NamedFlow {
+                process: sum.process,
+                user,
+                transport: of.transport,
+                application: None,
+                role: of.role,
+                server: of.server,
+                server_name: self.name_for_flow(
+                    of.role,
+                    of.owner,
+                    of.network_namespace,
+                    of.server.0,
+                    None,
+                    clock,
+                ),
+                client: of.client,
+                network_namespace: of.network_namespace,
+            };
+            let value = MeasuredValue::Histogram { buckets: &sum.buckets, sum_us: sum.sum_us };
+            let measurement = Measurement { metric: &LOOKUP_DURATION, label: None, value };
+            self.series.add_labelled(&flow, &labels(&of), measurement, since, now);
+        }
+    }
+
+    /// The name that a client's flow goes by which was measured since the last sweep. `told` is the one that it goes
+    /// by already.
+    fn name_for_flow(
+        &mut self,
+        role: Role,
+        owner: Owner,
+        namespace: u32,
+        address: IpAddr,
+        told: Option<&Arc<str>>,
+        clock: &Clock,
+    ) -> Option<Arc<str>> {
+        if role != Role::Client {
+            return None;
+        }
+        let passed = clock.unix_ns().saturating_sub(self.last_sweep_unix_ns);
+        let now = clock.boot_ns();
+        let of = Peering { process: owner.process, namespace, address };
+        self.names.of_flow(of, told, now.saturating_sub(passed), now)
     }
 
     fn name(&mut self, owner: Owner) -> Option<Arc<Process>> {
@@ -257,6 +466,8 @@ impl Aggregation {
         let clock = Clock::read();
         let now = clock.unix_ns();
         self.users.refresh();
+        self.names.refresh();
+        self.search.refresh();
         let mut data = Vec::new();
         match &report.sweep {
             Ok(sweep) => {
@@ -266,8 +477,10 @@ impl Aggregation {
                 }
                 let since = self.last_sweep_unix_ns;
                 for (flow, counts) in &sweep.flows {
-                    self.take_flow(flow, counts, since, now);
+                    self.take_flow(flow, counts, since, &clock);
                 }
+                self.take_lookups(&clock);
+                self.names.forget(clock.boot_ns());
                 data.extend(self.series.collect(now));
                 data.extend(self.count_listeners(&sweep.listeners, now));
                 self.last_sweep_unix_ns = now;
@@ -285,7 +498,8 @@ impl Aggregation {
         self.publish.send_replace(self.status.clone());
     }
 
-    fn take_flow(&mut self, flow: &Flow, counts: &FlowCounts, since: u64, now: u64) {
+    fn take_flow(&mut self, flow: &Flow, counts: &FlowCounts, since: u64, clock: &Clock) {
+        let now = clock.unix_ns();
         let mut measured = Vec::new();
         flow::measure(counts, |m| measured.push(m));
         let change = flow::active_change(counts);
@@ -297,7 +511,7 @@ impl Aggregation {
             self.series.add(None, measured.into_iter().chain(change), since, now);
             return;
         }
-        let named = self.observed(flow);
+        let named = self.observed(flow, clock);
         if let Some(named) = &named {
             self.series.add(Some(named), measured.into_iter(), since, now);
         }
@@ -306,15 +520,20 @@ impl Aggregation {
 
     /// A flow with its names; `None` when it is left out. One whose process is forgotten, but has connections that
     /// were told of, keeps the name that it had.
-    fn observed(&mut self, flow: &Flow) -> Option<NamedFlow> {
-        let remembered = || self.active.told(flow).and_then(|told| told.process.clone());
+    fn observed(&mut self, flow: &Flow, clock: &Clock) -> Option<NamedFlow> {
+        let told = self.active.told(flow);
+        let told_name = told.and_then(|told| told.server_name.clone());
+        let remembered = || told.and_then(|told| told.process.clone());
         let process = self.processes.resolve(flow.owner).or_else(remembered);
         self.count_unattributed(flow.owner, process.as_deref());
         if !self.is_observed(flow.rules, flow.owner, process.as_deref()) {
             return None;
         }
         let user = self.user(flow.owner);
-        Some(NamedFlow::new(flow, process, user))
+        let (namespace, address) = (flow.network_namespace, flow.server_address);
+        let server_name =
+            self.name_for_flow(flow.role, flow.owner, namespace, address, told_name.as_ref(), clock);
+        Some(NamedFlow { server_name, ..NamedFlow::new(flow, process, user) })
     }
 
     fn tell_active(&mut self, flow: &Flow, change: i64, named: Option<&NamedFlow>, now: u64) {
@@ -329,11 +548,11 @@ impl Aggregation {
     }
 
     /// Other rules or attributes are in force: open connections are told of as these want it.
-    fn tell_active_again(&mut self, now: u64) {
+    fn tell_active_again(&mut self, clock: &Clock) {
         let flows: Vec<Flow> = self.active.flows().cloned().collect();
         for flow in flows {
-            let named = self.observed(&flow);
-            self.tell_active(&flow, 0, named.as_ref(), now);
+            let named = self.observed(&flow, clock);
+            self.tell_active(&flow, 0, named.as_ref(), clock.unix_ns());
         }
     }
 
@@ -353,6 +572,7 @@ impl Aggregation {
                 application: None,
                 role: Role::Server,
                 server: (listener.address, listener.port),
+                server_name: None,
                 client: None,
                 network_namespace: listener.network_namespace,
             };
@@ -384,7 +604,9 @@ impl Aggregation {
                 reason: s.state.reason().map(ToOwned::to_owned),
             })
             .collect();
-        status.losses = report.losses.iter().map(|&(reason, count)| Loss { reason, count }).collect();
+        let limited = (DNS_EVENT_RATE_LIMITED, self.dns_events_dropped);
+        let losses = report.losses.iter().chain([&limited]);
+        status.losses = losses.map(|&(reason, count)| Loss { reason, count }).collect();
         status.programs = report
             .programs
             .iter()
@@ -425,6 +647,7 @@ impl Aggregation {
         let matches = self.selections.matches();
         status.selection =
             matches.map(|(name, matches)| RuleStatus { name: name.to_owned(), matches }).collect();
+        status.dns = dns_status(&self.dns, &self.questions, &self.names);
         let (store, listeners) = (self.series.statistics(), self.listeners.statistics());
         status.series = SeriesStatus {
             held: store.series + listeners.series,
@@ -433,6 +656,44 @@ impl Aggregation {
             expired: store.expired,
         };
         status.destinations = self.exporters.statistics().iter().map(destination_status).collect();
+    }
+}
+
+/// The search suffix that a name ends in which does not exist.
+fn searched<'a>(search: &'a SearchSuffixes, lookup: &Lookup<Asked>) -> Option<&'a SearchSuffix> {
+    match lookup.outcome {
+        Outcome::Answered(ResponseCode::NXDOMAIN) => search.of(&lookup.question.name),
+        _ => None,
+    }
+}
+
+fn dns_status(dns: &Dns, questions: &QuestionNames, names: &Names) -> DnsStatus {
+    let (seen, questions, names) = (dns.counts(), questions.counts(), names.statistics());
+    let matching = seen.matching;
+    DnsStatus {
+        lookups: vec![
+            ("answered", matching.answered),
+            ("timed_out", matching.timed_out - seen.unknown),
+            ("unknown", seen.unknown),
+            ("dropped", matching.dropped),
+        ],
+        pending: seen.pending,
+        unmatched: vec![
+            ("late", matching.late_responses),
+            ("duplicate", matching.duplicate_responses),
+            ("unsolicited", matching.unsolicited_responses),
+        ],
+        malformed: seen.malformed,
+        skipped: vec![
+            ("multicast", seen.multicast_skipped),
+            ("other_opcode", matching.other_opcodes),
+            ("without_question", matching.without_question),
+        ],
+        streams: seen.streams.by_reason().to_vec(),
+        folded: vec![("suffix", questions.under_suffix), ("other", questions.other)],
+        names: names.held,
+        names_evicted: vec![("address", names.evicted), ("flow", names.undecided)],
+        unrelated: names.unrelated,
     }
 }
 

@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use netsonde_probes::facts::{ProgramRuntime, program_runtimes};
 use netsonde_probes::select::RuleMatches;
-use netsonde_probes::{Options, Probes, Records, Settings, SignalStatus, Sweep};
+use netsonde_probes::{Options, ProbeError, Probes, Records, Settings, SignalStatus, Sweep};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::enrich::Clock;
 
 /// How often the rings are read when nothing wakes the reader.
 const POLL: Duration = Duration::from_millis(100);
@@ -20,13 +22,27 @@ const POLL: Duration = Duration::from_millis(100);
 /// Batches that may wait for the aggregation.
 const QUEUE: usize = 16;
 
+/// Lookups that nobody answered end by the clock: so often at least there is a batch, if an empty one.
+const TICK: Duration = Duration::from_millis(500);
+
 /// What the thread hands on.
 #[derive(Debug)]
 pub enum Collected {
-    /// What the rings held.
-    Records(Records),
+    /// What the rings held, and what the DNS messages among it are to be read by.
+    Records(Records, Reading),
     /// A sweep, with the state of the kernel side after it.
     Sweep(Box<SweepReport>),
+}
+
+/// When messages were read, and what is missing from them. Nanoseconds since boot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// All DNS messages until then have been handed on.
+    pub until_ns: u64,
+    /// When the count of missing messages was read.
+    pub counted_ns: u64,
+    /// DNS messages that the kernel did not hand on, since the start.
+    pub dns_shed: u64,
 }
 
 /// A sweep and what belongs to it.
@@ -130,6 +146,7 @@ fn run(
         return Ok(());
     }
     next_sweep = following(next_sweep, interval, Instant::now());
+    let (mut last_batch, mut shed) = (Instant::now(), 0);
     loop {
         let mut stop = false;
         loop {
@@ -153,9 +170,12 @@ fn run(
         } else {
             next_sweep.saturating_duration_since(Instant::now()).min(POLL)
         };
-        let records = probes.poll(wait).context("cannot read the rings")?;
-        if !records.is_empty() && to.blocking_send(Collected::Records(records)).is_err() {
-            return Ok(());
+        let (records, reading) = read(probes, wait, &mut shed)?;
+        if !records.is_empty() || last_batch.elapsed() >= TICK {
+            last_batch = Instant::now();
+            if to.blocking_send(Collected::Records(records, reading)).is_err() {
+                return Ok(());
+            }
         }
         let now = Instant::now();
         if !stop && now < next_sweep {
@@ -163,8 +183,9 @@ fn run(
         }
         let report = report(probes);
         // Processes that the sweep's flows belong to were told of before them: hand those on first.
-        let records = probes.poll(Duration::ZERO).context("cannot read the rings")?;
-        if !records.is_empty() && to.blocking_send(Collected::Records(records)).is_err() {
+        let (records, reading) = read(probes, Duration::ZERO, &mut shed)?;
+        last_batch = Instant::now();
+        if to.blocking_send(Collected::Records(records, reading)).is_err() {
             return Ok(());
         }
         if to.blocking_send(Collected::Sweep(Box::new(report))).is_err() || stop {
@@ -172,6 +193,20 @@ fn run(
         }
         next_sweep = following(next_sweep, interval, Instant::now());
     }
+}
+
+/// Reads the rings, then how many DNS messages they had no room for: what is missing from a batch is counted in its
+/// own reading at the latest. Where the count is out of reach, it is taken for the one before.
+fn read(probes: &mut Probes, wait: Duration, shed: &mut u64) -> anyhow::Result<(Records, Reading)> {
+    let until_ns = Clock::read().boot_ns();
+    let records = probes.poll(wait).context("cannot read the rings")?;
+    *shed = probes.dns_messages_shed().map_err(out_of_reach).unwrap_or(*shed);
+    Ok((records, Reading { until_ns, counted_ns: Clock::read().boot_ns(), dns_shed: *shed }))
+}
+
+fn out_of_reach(e: ProbeError) {
+    let error = format!("{:#}", anyhow::Error::from(e));
+    tracing::warn!(error, "the kernel's counters are out of reach");
 }
 
 /// The next time on the grid of intervals: a late sweep does not move those after it, and those that were
@@ -185,10 +220,6 @@ fn report(probes: &mut Probes) -> SweepReport {
     let began = Instant::now();
     let sweep = probes.sweep().map_err(|e| format!("{:#}", anyhow::Error::from(e)));
     let took = began.elapsed();
-    let out_of_reach = |e| {
-        let error = format!("{:#}", anyhow::Error::from(e));
-        tracing::warn!(error, "the kernel's counters are out of reach");
-    };
     SweepReport {
         sweep,
         took,

@@ -13,6 +13,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::telemetry::Temporality;
 
+mod dns;
 mod document;
 pub mod export;
 mod otlp;
@@ -27,6 +28,7 @@ mod units;
 mod validate;
 mod words;
 
+pub use dns::Dns;
 pub use document::ConfigError;
 pub use output::{Output, parse_interval};
 pub use reader::{Environment, Origin};
@@ -54,6 +56,8 @@ pub struct Config {
     pub events: Events,
     /// What is told of processes.
     pub process: ProcessConfig,
+    /// How DNS is observed.
+    pub dns: Dns,
     /// Metrics.
     pub metrics: Metrics,
     /// Sizes of tables and rings.
@@ -85,6 +89,8 @@ pub struct Signals {
     pub tcp: bool,
     /// UDP sockets.
     pub udp: bool,
+    /// DNS lookups; without them, addresses have the names of the hosts file only.
+    pub dns: bool,
 }
 
 /// Which log events are written.
@@ -125,6 +131,12 @@ impl Metrics {
     pub fn attributes_of(&self, metric: &str) -> &BTreeSet<FlowAttribute> {
         self.overrides.get(metric).unwrap_or(&self.attributes)
     }
+
+    /// Whether any metric carries an attribute.
+    pub fn any_carries(&self, attribute: FlowAttribute) -> bool {
+        let chosen = std::iter::once(&self.attributes).chain(self.overrides.values());
+        chosen.into_iter().any(|chosen| chosen.contains(&attribute))
+    }
 }
 
 /// Sizes of tables and rings.
@@ -134,6 +146,8 @@ pub struct Limits {
     pub flows: NonZeroU32,
     /// Bytes of the ring buffer for socket events: a power of two and a multiple of the page size.
     pub event_ring: NonZeroU32,
+    /// Bytes of the ring buffer for DNS messages: likewise.
+    pub dns_ring: NonZeroU32,
     /// Bytes of the ring buffer for process events: likewise.
     pub process_ring: NonZeroU32,
     /// Processes that are remembered.

@@ -22,6 +22,7 @@ pub struct Raw {
     pub select: Select,
     pub events: Events,
     pub process: Process,
+    pub dns: Dns,
     pub metrics: Metrics,
     pub limits: Limits,
     pub api: Api,
@@ -57,6 +58,7 @@ pub struct File {
 pub struct Signals {
     pub tcp: Field<bool>,
     pub udp: Field<bool>,
+    pub dns: Field<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -97,6 +99,20 @@ pub struct Process {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    pub ports: Field<Vec<Spanned<i64>>>,
+    pub multicast: Field<bool>,
+    pub timeout: Field<DurationText>,
+    pub question_names: Field<i64>,
+    pub suffixes: Field<Vec<Spanned<String>>>,
+    pub search_suffixes: Field<Vec<Spanned<String>>>,
+    pub messages_per_second: Field<i64>,
+    pub names: Field<i64>,
+    pub hosts: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Metrics {
     pub temporality: Field<String>,
     pub series_limit: Field<i64>,
@@ -116,6 +132,7 @@ pub struct Override {
 pub struct Limits {
     pub flows: Field<i64>,
     pub event_ring: Field<SizeText>,
+    pub dns_ring: Field<SizeText>,
     pub process_ring: Field<SizeText>,
     pub processes: Field<i64>,
 }

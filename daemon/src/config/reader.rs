@@ -85,6 +85,17 @@ impl<'a> Reader<'a> {
         default: C,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> C {
+        self.list_of(key, raw, default, |text: &String| parse(text))
+    }
+
+    /// Likewise, of entries of any kind.
+    pub fn list_of<R, T, C: FromIterator<T>>(
+        &mut self,
+        key: &str,
+        raw: Option<Spanned<Vec<Spanned<R>>>>,
+        default: C,
+        parse: impl Fn(&R) -> Result<T, String>,
+    ) -> C {
         self.places.insert(key.to_owned(), raw.as_ref().map(|raw| Place::File(raw.span())));
         let Some(raw) = raw else { return default };
         let judged = raw.into_inner().into_iter().filter_map(|entry| {

@@ -26,6 +26,7 @@ pub fn render(loaded: &Loaded) -> String {
     page.section("signals");
     page.key("signals.tcp", config.signals.tcp);
     page.key("signals.udp", config.signals.udp);
+    page.key("signals.dns", config.signals.dns);
     selection(&mut page, config);
     page.section("events");
     page.key("events.enabled", words(&config.events.enabled));
@@ -33,6 +34,7 @@ pub fn render(loaded: &Loaded) -> String {
     page.section("process");
     page.key("process.command_line", config.process.command_line);
     page.key("process.mask", list(config.process.mask.iter().map(|name| quoted(name))));
+    dns(&mut page, config);
     let metrics = &config.metrics;
     page.section("metrics");
     page.key("metrics.temporality", quoted(metrics.temporality.word()));
@@ -48,6 +50,7 @@ pub fn render(loaded: &Loaded) -> String {
     page.section("limits");
     page.key("limits.flows", limits.flows);
     page.key("limits.event_ring", quoted(&format_size(limits.event_ring.get().into())));
+    page.key("limits.dns_ring", quoted(&format_size(limits.dns_ring.get().into())));
     page.key("limits.process_ring", quoted(&format_size(limits.process_ring.get().into())));
     page.key("limits.processes", limits.processes);
     page.section("api");
@@ -75,6 +78,21 @@ fn selection(page: &mut Page<'_>, config: &Config) {
             }
         }
     }
+}
+
+fn dns(page: &mut Page<'_>, config: &Config) {
+    let dns = &config.dns;
+    page.section("dns");
+    page.key("dns.ports", list(dns.ports.iter().map(ToString::to_string)));
+    page.key("dns.multicast", dns.multicast);
+    page.key("dns.timeout", quoted(&format_duration(dns.timeout)));
+    page.key("dns.question_names", dns.question_names);
+    page.key("dns.suffixes", list(dns.suffixes.iter().map(|suffix| quoted(suffix))));
+    page.key("dns.search_suffixes", list(dns.search_suffixes.iter().map(|suffix| quoted(suffix))));
+    page.key("dns.messages_per_second", dns.messages_per_second.map_or(0, u32::from));
+    page.key("dns.names", dns.names);
+    let hosts = dns.hosts.as_ref().map_or(String::new(), |path| path.display().to_string());
+    page.key("dns.hosts", quoted(&hosts));
 }
 
 fn exporters(page: &mut Page<'_>, config: &Config) {

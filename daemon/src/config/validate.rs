@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
+use super::dns;
 use super::document::{ConfigError, Document, join_key};
 use super::export::{FileConfig, FileTarget};
 use super::otlp::{self, parse_pairs};
@@ -29,6 +30,8 @@ const DEFAULT_SERIES: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
 const DEFAULT_FLOWS: NonZeroU32 = NonZeroU32::new(16_384).unwrap();
 const DEFAULT_PROCESSES: NonZeroU32 = NonZeroU32::new(32_768).unwrap();
 const DEFAULT_RING: NonZeroU32 = NonZeroU32::new(1 << 20).unwrap();
+/// Messages have up to 1.5 KiB each, and a burst of them must find room until the next reading.
+const DEFAULT_DNS_RING: NonZeroU32 = NonZeroU32::new(4 << 20).unwrap();
 const DEFAULT_SOCKET: &str = "/run/netsonde/netsonde.sock";
 
 /// Checks a file's text (its name and content, if there is a file), the environment and the flags.
@@ -54,10 +57,12 @@ pub fn validate(
         signals: Signals {
             tcp: reader.value("signals.tcp", raw.signals.tcp, true, |on| Ok(*on)),
             udp: reader.value("signals.udp", raw.signals.udp, true, |on| Ok(*on)),
+            dns: reader.value("signals.dns", raw.signals.dns, true, |on| Ok(*on)),
         },
         select: select::read(&mut reader, raw.select),
         events: events(&mut reader, raw.events),
         process: process(&mut reader, raw.process),
+        dns: dns::read(&mut reader, raw.dns),
         metrics: metrics(&mut reader, raw.metrics, interval, known_metrics),
         limits: limits(&mut reader, raw.limits),
         api: Api {
@@ -120,7 +125,7 @@ fn file_target(text: &str) -> Result<FileConfig, String> {
     Ok(FileConfig { target })
 }
 
-fn absolute(text: &str) -> Result<PathBuf, String> {
+pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
     // systemd starts the daemon in /, a shell anywhere: a relative path would mean different files.
     if !Path::new(text).is_absolute() || text.contains('\0') {
         return Err(format!("{text:?} is not an absolute path; begin it with /"));
@@ -215,6 +220,7 @@ fn limits(reader: &mut Reader<'_>, raw: raw::Limits) -> Limits {
     Limits {
         flows: reader.value("limits.flows", raw.flows, DEFAULT_FLOWS, |n| positive(*n, 16_777_216)),
         event_ring: reader.value("limits.event_ring", raw.event_ring, DEFAULT_RING, ring_size),
+        dns_ring: reader.value("limits.dns_ring", raw.dns_ring, DEFAULT_DNS_RING, ring_size),
         process_ring: reader.value("limits.process_ring", raw.process_ring, DEFAULT_RING, ring_size),
         processes: reader
             .value("limits.processes", raw.processes, DEFAULT_PROCESSES, |n| positive(*n, 4_194_304)),
@@ -264,12 +270,12 @@ fn resource(reader: &mut Reader<'_>, raw: raw::Resource) -> BTreeMap<String, Str
 }
 
 /// A whole number from `low` to `high`.
-fn whole(number: i64, low: u32, high: u32) -> Result<u32, String> {
+pub(super) fn whole(number: i64, low: u32, high: u32) -> Result<u32, String> {
     let value = u32::try_from(number).ok().filter(|value| (low..=high).contains(value));
     value.ok_or_else(|| format!("{number} is out of range; it may be from {low} to {high}"))
 }
 
 /// A whole number from 1 to `high`.
-fn positive(number: i64, high: u32) -> Result<NonZeroU32, String> {
+pub(super) fn positive(number: i64, high: u32) -> Result<NonZeroU32, String> {
     whole(number, 1, high).map(|value| NonZeroU32::MIN.saturating_add(value - 1))
 }

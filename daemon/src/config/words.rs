@@ -60,6 +60,8 @@ pub enum EventKind {
     Close,
     /// A connection could not be established, or broke.
     Failure,
+    /// A DNS query was answered, or was not in time.
+    Dns,
 }
 
 impl Word for EventKind {
@@ -70,6 +72,7 @@ impl Word for EventKind {
         ("accept", Self::Accept),
         ("close", Self::Close),
         ("failure", Self::Failure),
+        ("dns", Self::Dns),
     ];
 }
 
@@ -84,10 +87,13 @@ pub enum FlowAttribute {
     NetworkType,
     /// `netsonde.socket.role`: client or server.
     SocketRole,
-    /// `server.address`: the remote address of a client, the local address of a server.
+    /// `server.address`: of a client, the name that it asked for, else the remote address; of a server, the local
+    /// address.
     ServerAddress,
     /// `server.port`: the service port.
     ServerPort,
+    /// `network.peer.address`: of a client, the remote address.
+    PeerAddress,
     /// `process.executable.path`: the owner's binary.
     ProcessExecutablePath,
     /// `process.executable.name`: the last part of that path.
@@ -119,13 +125,14 @@ pub enum FlowAttribute {
 impl FlowAttribute {
     /// What flow metrics carry unless the configuration says otherwise: nothing that grows with the number
     /// of processes or clients.
-    pub const DEFAULT: [Self; 11] = [
+    pub const DEFAULT: [Self; 12] = [
         Self::NetworkTransport,
         Self::NetworkProtocolName,
         Self::NetworkType,
         Self::SocketRole,
         Self::ServerAddress,
         Self::ServerPort,
+        Self::PeerAddress,
         Self::ProcessExecutablePath,
         Self::ProcessAncestry,
         Self::ProcessUserName,
@@ -143,6 +150,7 @@ impl Word for FlowAttribute {
         ("netsonde.socket.role", Self::SocketRole),
         ("server.address", Self::ServerAddress),
         ("server.port", Self::ServerPort),
+        ("network.peer.address", Self::PeerAddress),
         ("process.executable.path", Self::ProcessExecutablePath),
         ("process.executable.name", Self::ProcessExecutableName),
         ("netsonde.process.ancestry", Self::ProcessAncestry),
@@ -227,7 +235,7 @@ mod tests {
         assert_eq!(
             message,
             "\"conect\" is not a known event; did you mean \"connect\"? \
-             (known: listen, connect, accept, close, failure)"
+             (known: listen, connect, accept, close, failure, dns)"
         );
     }
 }

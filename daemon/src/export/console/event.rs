@@ -62,6 +62,20 @@ fn push_details(out: &mut String, attributes: Attributes<'_>) {
     if let Some(error) = attributes.text("error.type") {
         push("error", &printable(error));
     }
+    if let Some(name) = attributes.text("dns.question.name") {
+        let kind = attributes.text("dns.question.type").unwrap_or("?");
+        push("question", &printable(&format!("{kind} {name}")));
+    }
+    if let Some(code) =
+        attributes.text("dns.response_code").filter(|_| attributes.text("error.type").is_none())
+    {
+        push("code", &printable(code));
+    }
+    let answers = attributes.texts("dns.answers");
+    if let Some(first) = answers.first() {
+        let more = if answers.len() > 1 { format!(" and {} more", answers.len() - 1) } else { String::new() };
+        push("answer", &format!("{}{more}", printable(first)));
+    }
     let amounts = [("tx", "netsonde.tcp.bytes.transmit"), ("rx", "netsonde.tcp.bytes.receive")];
     for (name, key) in amounts {
         if let Some(count) = attributes.int(key).and_then(|count| u64::try_from(count).ok()) {
@@ -72,6 +86,7 @@ fn push_details(out: &mut String, attributes: Attributes<'_>) {
         ("connect-time", "netsonde.tcp.connect.duration"),
         ("duration", "netsonde.tcp.connection.duration"),
         ("srtt", "netsonde.tcp.srtt"),
+        ("time", "netsonde.dns.duration"),
     ];
     for (name, key) in durations {
         if let Some(seconds) = attributes.double(key) {
@@ -87,7 +102,8 @@ fn push_details(out: &mut String, attributes: Attributes<'_>) {
 mod tests {
     use super::*;
     use crate::export::testing::{self, text};
-    use crate::telemetry::{Attribute, AttributeValue::Double, AttributeValue::Int};
+    use crate::telemetry::Attribute;
+    use crate::telemetry::AttributeValue::{Array, Double, Int};
 
     fn line(attributes: Vec<Attribute>, color: bool) -> String {
         let mut record = testing::record(attributes);
@@ -122,6 +138,32 @@ mod tests {
              [2001:db8::2]:40000 -> example.org:443  error=reset  tx=517 B  rx=1.5 MiB  \
              connect-time=12.3ms  duration=2.50s  srtt=250us  retransmits=3\n"
         );
+    }
+
+    #[test]
+    fn a_lookup_shows_question_and_answer() {
+        let answers = ["192.0.2.1", "192.0.2.2"].map(text).to_vec();
+        let mut attributes = vec![
+            ("netsonde.socket.role", text("client")),
+            ("client.address", text("192.0.2.7")),
+            ("server.address", text("192.0.2.53")),
+            ("network.transport", text("udp")),
+            ("dns.question.name", text("example.org")),
+            ("dns.question.type", text("A")),
+            ("dns.response_code", text("NOERROR")),
+            ("dns.answers", Array(answers)),
+            ("netsonde.dns.duration", Double(0.012)),
+        ];
+        let shown = line(attributes.clone(), false);
+        assert!(
+            shown.ends_with(
+                "  transport=udp  question=A example.org  code=NOERROR  answer=192.0.2.1 and 1 more  time=12.0ms\n"
+            ),
+            "{shown}"
+        );
+        attributes[6] = ("dns.response_code", text("NXDOMAIN"));
+        attributes.push(("error.type", text("NXDOMAIN")));
+        assert!(!line(attributes, false).contains("code="), "the error says it");
     }
 
     #[test]

@@ -87,6 +87,16 @@ impl<'a> Attributes<'a> {
         }
     }
 
+    /// A list of texts; what is none is left out.
+    pub fn texts(self, name: &str) -> Vec<&'a str> {
+        let Some(AttributeValue::Array(values)) = self.get(name) else { return Vec::new() };
+        let text = |value: &'a AttributeValue| match value {
+            AttributeValue::String(text) => Some(&**text),
+            _ => None,
+        };
+        values.iter().filter_map(text).collect()
+    }
+
     /// A whole number.
     pub fn int(self, name: &str) -> Option<i64> {
         match self.get(name)? {

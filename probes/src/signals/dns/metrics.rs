@@ -28,14 +28,14 @@ pub static QUESTION_TYPE: Attribute = attribute(
     "dns.question.type",
     AttributeType::String,
     Stability::Stable,
-    "type of the records that were asked for, as IANA names it: A, AAAA, HTTPS, or TYPE65280",
+    "type of the records that were asked for, as IANA names it: A, AAAA, HTTPS; one without a name is TYPE65280 in events, _other in metrics",
 );
 /// `dns.response_code`
 pub static RESPONSE_CODE: Attribute = attribute(
     "dns.response_code",
     AttributeType::String,
     Stability::Stable,
-    "code of the response, as IANA names it: NOERROR, NXDOMAIN, SERVFAIL; absent when there was none",
+    "code of the response, as IANA names it: NOERROR, NXDOMAIN, SERVFAIL; one without a name is RCODE12 in events, _other in metrics; absent when there was no response",
 );
 /// `dns.answers`
 pub static ANSWERS: Attribute = attribute(
@@ -63,14 +63,14 @@ pub static DURATION: Attribute = attribute(
     "netsonde.dns.duration",
     AttributeType::Double,
     Stability::Stable,
-    "seconds from the query to the response, by the kernel's clock",
+    "seconds from the query to the response, by the kernel's clock; `dns.timeout` when there was none",
 );
 /// `netsonde.dns.retries`
 pub static RETRIES: Attribute = attribute(
     "netsonde.dns.retries",
     AttributeType::Int,
     Stability::Stable,
-    "how often the same query was sent again before the response came",
+    "how often the same query was sent again before the lookup ended",
 );
 
 /// `dns.lookup.duration`
@@ -108,6 +108,8 @@ pub static RESPONSE: Event = Event {
         &socket::SOCKET_ROLE,
         &socket::SERVER_ADDRESS,
         &socket::SERVER_PORT,
+        &socket::PEER_ADDRESS,
+        &socket::PEER_PORT,
         &socket::CLIENT_ADDRESS,
         &socket::CLIENT_PORT,
         &socket::NETWORK_NAMESPACE,

@@ -22,15 +22,18 @@ attributes! {
     CONNECTION_EVENT = "netsonde.connection.event", String, Stable,
         "opened (by the process), accepted or closed";
     ERROR_TYPE = "error.type", String, Convention,
-        "refused, reset, timed_out, host_unreachable, net_unreachable, aborted (the process gave up) or _OTHER";
+        "refused, reset, timed_out, host_unreachable, net_unreachable, aborted (the process gave up) or _OTHER; of a DNS lookup timeout, or its response code unless that is NOERROR";
     ADDRESS_CLASS = "netsonde.address.class", String, Stable,
         "reach of a listening address: loopback, private, any or public";
     NETWORK_TRANSPORT = "network.transport", String, Convention, "tcp or udp";
     NETWORK_TYPE = "network.type", String, Convention,
         "ipv4 or ipv6; an IPv4-mapped IPv6 address is ipv4";
     SOCKET_ROLE = "netsonde.socket.role", String, Stable, "client or server";
-    SERVER_ADDRESS = "server.address", String, Convention, "address of the serving side: the one that was connected to, or was sent to first";
+    SERVER_ADDRESS = "server.address", String, Convention, "the serving side, the one that was connected to, or was sent to first: of a client, the name that it was asked for by, if this host saw that lookup or /etc/hosts has one; else the address";
     SERVER_PORT = "server.port", Int, Convention, "port of the serving side";
+    PEER_ADDRESS = "network.peer.address", String, Convention,
+        "of a client: the address of the serving side, whether or not server.address is a name";
+    PEER_PORT = "network.peer.port", Int, Convention, "of a client: the port of the serving side";
     CLIENT_ADDRESS = "client.address", String, Convention, "address of the other side";
     CLIENT_PORT = "client.port", Int, Convention, "port of the other side";
     NETWORK_NAMESPACE = "netsonde.network.namespace", Int, Stable,
