@@ -265,6 +265,20 @@ mod tests {
     }
 
     #[test]
+    fn other_limits_leave_names_their_series_as_far_as_there_is_room() {
+        let mut names = names(4);
+        for (i, name) in ["a", "b", "c", "x.corp", "e"].into_iter().enumerate() {
+            fold(&mut names, name, i as u64);
+        }
+        let counts = names.counts();
+        assert_eq!(counts.other, 1);
+        names.reconfigure(QuestionLimits { names: 2, idle_ns: 100 }, ["corp"]);
+        assert_eq!(names.counts(), counts);
+        let shown = ["b", "c", "a", "x.corp"].map(|name| fold(&mut names, name, 10));
+        assert_eq!(shown, ["b", "c", OTHER, "*.corp"], "those used last are kept, one is below a suffix now");
+    }
+
+    #[test]
     fn names_below_a_suffix_are_shown_as_the_longest_that_fits() {
         let suffixes = ["internal.example.com", ".Corp.", "*.deep.corp", "", "."];
         let mut names = QuestionNames::new(QuestionLimits { names: 1, idle_ns: 100 }, suffixes);

@@ -21,7 +21,7 @@ keys! {
     SIGNAL_NAME = "netsonde.signal.name", "name of a signal, as in the configuration";
     SIGNAL_STATE = "netsonde.signal.state", "active, degraded, unsupported, failed or disabled";
     RULE = "netsonde.selector.rule", "name of a rule of the selection";
-    LOOKUP_OUTCOME = "netsonde.dns.lookup.outcome", "answered, timed_out, unknown (messages of that time are missing) or dropped (too many were in flight)";
+    LOOKUP_OUTCOME = "netsonde.dns.lookup.outcome", "answered, timed_out, unknown (messages of that time are missing), silent (asked by multicast, and this host had nothing to say) or dropped (too many were in flight)";
     UNMATCHED_REASON = "netsonde.dns.unmatched.reason", "late (after the timeout), duplicate or unsolicited";
     MALFORMED_REASON = "netsonde.dns.malformed.reason", "what is wrong with a message, such as truncated_record or compression_loop";
     SKIPPED_REASON = "netsonde.dns.skipped.reason", "multicast (unless dns.multicast is set), other_opcode (no query: an update, a notification) or without_question";

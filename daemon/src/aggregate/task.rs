@@ -673,8 +673,9 @@ fn dns_status(dns: &Dns, questions: &QuestionNames, names: &Names) -> DnsStatus 
     DnsStatus {
         lookups: vec![
             ("answered", matching.answered),
-            ("timed_out", matching.timed_out - seen.unknown),
+            ("timed_out", matching.timed_out - seen.unknown - seen.silent),
             ("unknown", seen.unknown),
+            ("silent", seen.silent),
             ("dropped", matching.dropped),
         ],
         pending: seen.pending,

@@ -144,6 +144,15 @@ fn what_is_not_answered_in_time_times_out_once() {
 }
 
 #[test]
+fn another_timeout_counts_for_what_is_in_flight() {
+    let mut lookups = lookups();
+    lookups.observe(sent(0, message(1, false, &["a.example"])), || 1);
+    lookups.set_limits(MatchLimits { timeout_ns: 60_000 * MS, ..MatchLimits::default() });
+    assert!(lookups.expire(59_999 * MS).is_empty());
+    assert_eq!(lookups.expire(60_000 * MS).len(), 1);
+}
+
+#[test]
 fn the_outcome_does_not_depend_on_when_timeouts_are_looked_for() {
     let mut lookups = lookups();
     lookups.observe(sent(0, message(1, false, &["late"])), || 1);

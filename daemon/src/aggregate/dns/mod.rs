@@ -9,7 +9,7 @@ mod sums;
 
 use std::net::{IpAddr, SocketAddr};
 
-use netsonde_dns::matching::{Lookup, Lookups, MatchCounts, MatchLimits, Outcome, Sighting};
+use netsonde_dns::matching::{Lookup, Lookups, MatchCounts, MatchLimits, Outcome, Role, Sighting};
 use netsonde_dns::message::{Malformed, Message, parse_captured};
 use netsonde_dns::stream::{Segment, StreamKey, StreamLimits, StreamLosses, Streams};
 use netsonde_dns::{Direction, SocketKey};
@@ -63,6 +63,8 @@ pub struct DnsCounts {
     pub matching: MatchCounts,
     /// Lookups without a response that messages are missing from: it may be among them.
     pub unknown: u64,
+    /// Queries by multicast that this host did not respond to, as it has nothing to say to most (RFC 6762, section 6).
+    pub silent: u64,
     /// Questions in flight.
     pub pending: u64,
     /// Messages that could not be read, or not in all their parts, by reason.
@@ -81,6 +83,7 @@ pub struct Dns {
     multicast: bool,
     malformed: [u64; Malformed::ALL.len()],
     unknown: u64,
+    silent: u64,
     multicast_skipped: u64,
 }
 
@@ -103,6 +106,7 @@ impl Dns {
             multicast,
             malformed: [0; Malformed::ALL.len()],
             unknown: 0,
+            silent: 0,
             multicast_skipped: 0,
         }
     }
@@ -121,7 +125,8 @@ impl Dns {
 
     /// Takes a message, or a piece of a stream of them. Gives the lookups that it ends.
     pub fn take(&mut self, packet: &DnsPacket) -> Vec<Lookup<Asked>> {
-        if !self.multicast && packet.remote.0.is_multicast() {
+        let by_multicast = packet.remote.0.is_multicast() || packet.local.0.is_multicast();
+        if by_multicast && !self.multicast {
             self.multicast_skipped += 1;
             return Vec::new();
         }
@@ -162,14 +167,13 @@ impl Dns {
         ended
     }
 
-    /// Leaves out, and counts, the lookups that may have been answered after all.
+    /// Leaves out, and counts, what looks like a timeout and is none.
     fn known(&mut self, mut ended: Vec<Lookup<Asked>>) -> Vec<Lookup<Asked>> {
-        let Self { shed, unknown, .. } = self;
         ended.retain(|lookup| {
-            let end_ns = lookup.sent_ns.saturating_add(lookup.latency_ns);
-            let known = lookup.outcome != Outcome::Timeout || !shed.touches(lookup.sent_ns, end_ns);
-            *unknown += u64::from(!known);
-            known
+            let verdict = verdict(lookup, &self.shed);
+            self.unknown += u64::from(verdict == Verdict::Unknown);
+            self.silent += u64::from(verdict == Verdict::Silent);
+            verdict == Verdict::Known
         });
         ended
     }
@@ -186,11 +190,33 @@ impl Dns {
         DnsCounts {
             matching: self.lookups.counts(),
             unknown: self.unknown,
+            silent: self.silent,
             pending: self.lookups.pending() as u64,
             malformed: reasons.collect(),
             streams: self.streams.losses(),
             multicast_skipped: self.multicast_skipped,
         }
+    }
+}
+
+/// What can be said of a lookup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It ended as it seems.
+    Known,
+    /// Its response may be among the messages that are missing.
+    Unknown,
+    /// It was not for this host to respond.
+    Silent,
+}
+
+fn verdict(lookup: &Lookup<Asked>, shed: &Shed) -> Verdict {
+    let end_ns = lookup.sent_ns.saturating_add(lookup.latency_ns);
+    match lookup.outcome {
+        Outcome::Answered(_) => Verdict::Known,
+        Outcome::Timeout if lookup.role == Role::Server && lookup.carried.is_multicast() => Verdict::Silent,
+        Outcome::Timeout if shed.touches(lookup.sent_ns, end_ns) => Verdict::Unknown,
+        Outcome::Timeout => Verdict::Known,
     }
 }
 

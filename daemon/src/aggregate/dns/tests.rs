@@ -86,12 +86,26 @@ fn what_cannot_be_read_is_counted_by_its_reason() {
 
 #[test]
 fn multicast_is_followed_when_it_is_asked_for() {
-    for (wanted, expected) in [(false, 0), (true, 1)] {
+    let group = (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 251)), 5353);
+    let asked = DnsPacket { remote: group, ..packet(true, SECOND, message(1, None)) };
+    let heard = DnsPacket { local: group, cookie: 2, ..packet(false, SECOND, message(1, None)) };
+    for (wanted, followed) in [(false, 0), (true, 2)] {
         let mut dns = Dns::new(TIMEOUT, wanted);
-        let group = (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 251)), 5353);
-        dns.take(&DnsPacket { remote: group, ..packet(true, SECOND, message(1, None)) });
-        assert_eq!((dns.counts().pending, dns.counts().multicast_skipped), (expected, 1 - expected));
+        dns.take(&asked);
+        dns.take(&heard);
+        assert_eq!((dns.counts().pending, dns.counts().multicast_skipped), (followed, 2 - followed));
     }
+}
+
+#[test]
+fn silence_is_a_timeout_for_who_asked_by_multicast_and_for_nobody_else() {
+    let group = (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 251)), 5353);
+    let mut dns = Dns::new(TIMEOUT, true);
+    dns.take(&DnsPacket { remote: group, ..packet(true, SECOND, message(1, None)) });
+    dns.take(&DnsPacket { local: group, cookie: 2, ..packet(false, SECOND, message(1, None)) });
+    let ended = dns.expire(&at(60 * SECOND, 0));
+    assert_eq!(ended.iter().map(|lookup| lookup.socket.0).collect::<Vec<_>>(), [1]);
+    assert_eq!((dns.counts().silent, dns.counts().unknown), (1, 0));
 }
 
 #[test]
