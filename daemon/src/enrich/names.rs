@@ -79,6 +79,8 @@ pub struct Names {
     config: NamesConfig,
     cache: NameCache<ProcessId>,
     hosts: Option<HostsFile>,
+    /// It was said that the file cannot be read.
+    complained: bool,
     /// The one that was not seen for longest first to go.
     decided: LruCache<Peering, Decision>,
     undecided: u64,
@@ -95,6 +97,7 @@ impl Names {
         let mut names = Self {
             cache: NameCache::new(limits(&config)),
             hosts: config.hosts.clone().map(HostsFile::new),
+            complained: false,
             decided: LruCache::unbounded(),
             undecided: 0,
             config,
@@ -117,7 +120,9 @@ impl Names {
     /// Reads the hosts file again when it has changed.
     pub fn refresh(&mut self) {
         let Some(file) = &mut self.hosts else { return };
-        match file.changed() {
+        let changed = file.changed();
+        let complained = std::mem::replace(&mut self.complained, changed.is_err());
+        match changed {
             Ok(None) => {}
             Ok(Some(hosts)) => {
                 if hosts.refused() > 0 {
@@ -126,6 +131,7 @@ impl Names {
                 }
                 self.cache.set_hosts(hosts);
             }
+            Err(_) if complained => {}
             Err(e) => {
                 tracing::warn!(error = %e, "the hosts file cannot be read: what it said before goes on to count");
             }
