@@ -111,7 +111,8 @@ impl Server {
                 "--no-hosts",
                 "--user=root",
             ])
-            .args(["--pid-file=", "--log-facility=-", "--bind-interfaces", "--listen-address=127.0.0.1"])
+            .args(["--pid-file=", "--log-facility=/dev/null", "--bind-interfaces"])
+            .arg("--listen-address=127.0.0.1")
             .arg(format!("--port={port}"))
             .arg("--address=/bench.test/10.9.9.9");
         Self::spawn(&mut dnsmasq, 'u', port, tempfile::tempdir()?)
