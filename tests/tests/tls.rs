@@ -1,7 +1,7 @@
 //! The name of the server in the first message of TLS clients, against what the client was told to say.
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::thread::JoinHandle;
 
 use netsonde_tests::daemon::Daemon;
@@ -17,14 +17,17 @@ const NAME: &str = "Shop.Example";
 /// Has no name in a hosts file, unlike 127.0.0.1.
 const ADDRESS: &str = "127.0.0.9";
 
-/// Reads what comes first and hangs up: it speaks no TLS.
+/// Hangs up on the first that comes, since it speaks no TLS, and counts all that the client has to say.
 fn listen(address: &str, times: usize) -> (SocketAddr, JoinHandle<Vec<usize>>) {
     let listener = TcpListener::bind(address).unwrap();
     let local = listener.local_addr().unwrap();
-    let server = std::thread::spawn(move || {
-        let mut read = vec![0; 16 * 1024];
-        (0..times).map(|_| listener.accept().unwrap().0.read(&mut read).unwrap()).collect()
-    });
+    let hear = move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let first = client.read(&mut vec![0; 16 * 1024]).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        first + client.read_to_end(&mut Vec::new()).unwrap()
+    };
+    let server = std::thread::spawn(move || (0..times).map(|_| hear()).collect());
     (local, server)
 }
 
@@ -43,7 +46,7 @@ fn say_hello(to: SocketAddr, name: &str, protocols: &str) -> Said {
 
 fn configuration(ports: &[u16]) -> String {
     format!(
-        "[dns]\nhosts = \"\"\n[tls]\nports = {ports:?}\n[metrics]\nattributes = [\"netsonde.socket.role\", \
+        "[dns]\nhosts = \"\"\n[tls]\nports = {ports:?}\n[metrics]\nattributes = [\"network.transport\", \"netsonde.socket.role\", \
          \"server.address\", \"network.peer.address\", \"process.executable.path\", \"process.pid\"]\n"
     )
 }
