@@ -246,7 +246,7 @@ fn each_of_ten_thousand_lookups_is_told_once() {
     let log = tempfile::NamedTempFile::new().unwrap();
     let arguments = ["--address=/bulk.test/10.9.9.9", "--local=/bulk.test/", "--address=/missing.test/"];
     let server = Dnsmasq::start(&place, ([127, 0, 0, 1], 53).into(), &arguments).unwrap();
-    let more = "messages_per_second = 1000000\n[limits]\ndns_ring = \"16MiB\"";
+    let more = "messages_per_second = 1000000\n[limits]\npayload_ring = \"16MiB\"";
     let daemon = Daemon::start(&configuration(more)).unwrap();
     let mut client = Client::start(&place).unwrap();
     let answers = client.bulk("127.0.0.1:53", COUNT, 4000, log.path()).unwrap();
