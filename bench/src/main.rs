@@ -30,14 +30,14 @@ struct Arguments {
     /// Seconds of each run.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
-    /// Only this: a workload (keep-alive, connection-per-request, bulk, or processes with what BPF takes for
-    /// each), bpf (for connections and sockets) or memory.
+    /// Only this: a workload (keep-alive, connection-per-request, bulk, small-udp, dns, or processes with what BPF
+    /// takes for each), bpf (for connections and sockets) or memory.
     #[arg(long)]
     only: Option<String>,
     /// The netsonde to measure; by default the one built beside this program.
     #[arg(long)]
     netsonde: Option<PathBuf>,
-    /// Lines of netsonde's configuration.
+    /// Lines of netsonde's configuration; the workload dns brings a table [dns] of its own.
     #[arg(long, default_value = "")]
     configuration: String,
 }

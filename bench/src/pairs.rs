@@ -22,7 +22,12 @@ pub struct Subject {
 impl Subject {
     /// Starts it and waits until it is ready.
     pub fn start(&self) -> Result<Daemon> {
-        Daemon::start_binary(&self.netsonde, &self.configuration, |_| {})
+        self.start_for("")
+    }
+
+    /// Likewise, with more lines in its configuration, which may be tables.
+    fn start_for(&self, more: &str) -> Result<Daemon> {
+        Daemon::start_binary(&self.netsonde, &format!("{}\n{more}", self.configuration), |_| {})
     }
 }
 
@@ -99,7 +104,7 @@ pub fn measure(
 }
 
 fn run_with(workload: &dyn Workload, subject: &Subject, length: Duration) -> Result<f64> {
-    let daemon = subject.start()?;
+    let daemon = subject.start_for(&workload.configuration())?;
     let value = workload.run(length)?;
     daemon.stop()?;
     Ok(value)

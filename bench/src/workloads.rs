@@ -1,5 +1,5 @@
-//! The loads whose speed is compared: HTTP by nginx and wrk, bulk TCP by iperf3, both on loopback, and short
-//! processes. All bounded.
+//! The loads whose speed is compared: HTTP by nginx and wrk, bulk TCP by iperf3, small datagrams by sockperf, DNS by
+//! dnsmasq and dnsperf, all on loopback, and short processes. All bounded.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -9,17 +9,24 @@ use anyhow::{Context, Result, bail, ensure};
 use netsonde_tests::command;
 use netsonde_tests::rotel::free_ports;
 use serde_json::Value;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::processes;
 
 /// All of them, in the order in which they run.
-pub const NAMES: [&str; 4] = ["keep-alive", "connection-per-request", "bulk", "processes"];
+pub const NAMES: [&str; 6] =
+    ["keep-alive", "connection-per-request", "bulk", "small-udp", "dns", "processes"];
+/// How many names dnsperf asks for.
+const QUESTIONS: usize = 1000;
 
 /// Something that can be run again and again and says how fast it was.
 pub trait Workload {
     /// What its numbers count.
     fn unit(&self) -> &'static str;
+    /// Lines of netsonde's configuration without which it would not see the load for what it is.
+    fn configuration(&self) -> String {
+        String::new()
+    }
     /// Runs it for so long.
     fn run(&self, length: Duration) -> Result<f64>;
 }
@@ -32,6 +39,8 @@ pub fn start(name: &str) -> Result<Box<dyn Workload>> {
             Box::new(Http { server: Server::nginx()?, header: Some("Connection: close") })
         }
         "bulk" => Box::new(Bulk { server: Server::iperf()? }),
+        "small-udp" => Box::new(SmallDatagrams { server: Server::sockperf()? }),
+        "dns" => Box::new(Dns::start()?),
         "processes" => Box::new(Processes),
         _ => bail!("no workload is named {name}"),
     })
@@ -45,7 +54,8 @@ struct Server {
 }
 
 impl Server {
-    fn spawn(command: &mut Command, port: u16, directory: TempDir) -> Result<Self> {
+    /// Starts one, and waits until it listens: `protocol` is `ss`'s letter for TCP or UDP.
+    fn spawn(command: &mut Command, protocol: char, port: u16, directory: TempDir) -> Result<Self> {
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -54,7 +64,7 @@ impl Server {
             .with_context(|| format!("cannot run {command:?}: `make deps` installs it"))?;
         let server = Self { child, port, _directory: directory };
         // Asked of the kernel: iperf3 takes a connection for a client and complains when it says nothing.
-        let listening = format!("ss -tlnH sport = :{port}");
+        let listening = format!("ss -{protocol}lnH sport = :{port}");
         let up = command::until(Duration::from_secs(10), || Ok(!command::line(&listening)?.is_empty()))?;
         ensure!(up, "{command:?} does not listen");
         Ok(server)
@@ -73,14 +83,39 @@ impl Server {
         fs::write(directory.path().join("nginx.conf"), configuration)?;
         let mut nginx = Command::new("nginx");
         nginx.arg("-p").arg(directory.path()).args(["-c", "nginx.conf", "-e", "stderr"]);
-        Self::spawn(&mut nginx, port, directory)
+        Self::spawn(&mut nginx, 't', port, directory)
     }
 
     fn iperf() -> Result<Self> {
         let [port] = free_ports()?;
         let mut iperf = Command::new("iperf3");
         iperf.args(["--server", "--bind", "127.0.0.1", "--port", &port.to_string()]);
-        Self::spawn(&mut iperf, port, tempfile::tempdir()?)
+        Self::spawn(&mut iperf, 't', port, tempfile::tempdir()?)
+    }
+
+    fn sockperf() -> Result<Self> {
+        let [port] = free_ports()?;
+        let mut sockperf = Command::new("sockperf");
+        sockperf.args(["server", "--ip", "127.0.0.1", "--port", &port.to_string()]);
+        Self::spawn(&mut sockperf, 'u', port, tempfile::tempdir()?)
+    }
+
+    fn dnsmasq() -> Result<Self> {
+        let [port] = free_ports()?;
+        let mut dnsmasq = Command::new("dnsmasq");
+        dnsmasq
+            .args([
+                "--keep-in-foreground",
+                "--conf-file=/dev/null",
+                "--no-resolv",
+                "--no-hosts",
+                "--user=root",
+            ])
+            .args(["--pid-file=", "--log-facility=/dev/null", "--bind-interfaces"])
+            .arg("--listen-address=127.0.0.1")
+            .arg(format!("--port={port}"))
+            .arg("--address=/bench.test/10.9.9.9");
+        Self::spawn(&mut dnsmasq, 'u', port, tempfile::tempdir()?)
     }
 }
 
@@ -141,6 +176,84 @@ impl Workload for Bulk {
     }
 }
 
+/// A datagram there, one back, and the next.
+struct SmallDatagrams {
+    server: Server,
+}
+
+impl Workload for SmallDatagrams {
+    fn unit(&self) -> &'static str {
+        "round trips/s"
+    }
+
+    fn run(&self, length: Duration) -> Result<f64> {
+        let mut sockperf = Command::new("sockperf");
+        sockperf.args(["ping-pong", "--ip", "127.0.0.1", "--port", &self.server.port.to_string()]);
+        sockperf.args(["--msg-size", "64", "--time", &length.as_secs().to_string()]);
+        parse_sockperf(&command::output(&mut sockperf)?)
+    }
+}
+
+/// Its log is coloured. The valid duration is without its warming up.
+fn parse_sockperf(text: &str) -> Result<f64> {
+    let line = text.lines().find(|line| line.contains("[Valid Duration]"));
+    let line = line.with_context(|| format!("sockperf printed no duration: {text}"))?;
+    let number = |name: &str| {
+        let value = line.split_once(name).and_then(|(_, rest)| rest.split([' ', ';']).next());
+        value.and_then(|value| value.parse::<f64>().ok()).with_context(|| format!("no {name} in {line}"))
+    };
+    let (seconds, sent, received) =
+        (number("RunTime=")?, number("SentMessages=")?, number("ReceivedMessages=")?);
+    // The last may be under way at the end.
+    ensure!(received > 0.0 && sent - received <= 1.0, "sockperf lost datagrams: {line}");
+    Ok(received / seconds)
+}
+
+/// Lookups that dnsmasq answers by itself, many in flight.
+struct Dns {
+    server: Server,
+    questions: NamedTempFile,
+}
+
+impl Dns {
+    fn start() -> Result<Self> {
+        let questions = NamedTempFile::new()?;
+        let lines: String = (0..QUESTIONS).map(|number| format!("n{number}.bench.test A\n")).collect();
+        fs::write(questions.path(), lines)?;
+        Ok(Self { server: Server::dnsmasq()?, questions })
+    }
+}
+
+impl Workload for Dns {
+    fn unit(&self) -> &'static str {
+        "queries/s"
+    }
+
+    fn configuration(&self) -> String {
+        format!("[dns]\nports = [53, {}]\n", self.server.port)
+    }
+
+    fn run(&self, length: Duration) -> Result<f64> {
+        let mut dnsperf = Command::new("dnsperf");
+        dnsperf.args(["-s", "127.0.0.1", "-p", &self.server.port.to_string(), "-d"]);
+        dnsperf.arg(self.questions.path()).args(["-l", &length.as_secs().to_string()]);
+        parse_dnsperf(&command::output(&mut dnsperf)?)
+    }
+}
+
+/// Lost queries and other answers than wanted make another load of it.
+fn parse_dnsperf(text: &str) -> Result<f64> {
+    let value = |name: &str| {
+        let value = text.lines().find_map(|line| line.trim().strip_prefix(name));
+        value.map(str::trim).with_context(|| format!("dnsperf printed no {name} {text}"))
+    };
+    let lost = value("Queries lost:")?;
+    ensure!(lost.starts_with("0 "), "dnsperf lost queries: {lost}");
+    let codes = value("Response codes:")?;
+    ensure!(codes.starts_with("NOERROR ") && !codes.contains(','), "dnsperf had other answers: {codes}");
+    Ok(value("Queries per second:")?.parse()?)
+}
+
 /// Fork, exec and exit, and nothing between them.
 struct Processes;
 
@@ -164,5 +277,40 @@ mod tests {
         assert!(parse_wrk("  Socket errors: connect 1, read 0\nRequests/sec: 1\n").is_err());
         assert!(parse_wrk("  Non-2xx or 3xx responses: 7\nRequests/sec: 1\n").is_err());
         assert!(parse_wrk("nothing").is_err());
+    }
+
+    #[test]
+    fn round_trips_are_those_of_the_valid_duration_and_none_may_be_lost() {
+        let text = |sent| {
+            format!(
+                "sockperf: [Total Run] RunTime=1.001 sec; SentMessages=9; ReceivedMessages=9\nsockperf: \
+                 \u{1b}[2;35m[Valid Duration] RunTime=0.500 sec; SentMessages={sent}; ReceivedMessages=10029\n"
+            )
+        };
+        assert_eq!(parse_sockperf(&text(10029)).unwrap(), 20058.0);
+        assert_eq!(parse_sockperf(&text(10030)).unwrap(), 20058.0);
+        assert!(parse_sockperf(&text(10031)).is_err());
+        assert!(
+            parse_sockperf("[Valid Duration] RunTime=0.5 sec; SentMessages=0; ReceivedMessages=0").is_err()
+        );
+        assert!(parse_sockperf("[Valid Duration] RunTime=; SentMessages=1; ReceivedMessages=1").is_err());
+        assert!(parse_sockperf("nothing").is_err());
+    }
+
+    #[test]
+    fn queries_count_where_all_were_answered_as_they_should() {
+        let text = |lost: &str, codes: &str| {
+            format!(
+                "Statistics:\n\n  Queries sent:         95212\n  Queries lost:         {lost}\n\n  \
+                 Response codes:       {codes}\n  Queries per second:   95160.042617\n"
+            )
+        };
+        let all = "NOERROR 95212 (100.00%)";
+        assert_eq!(parse_dnsperf(&text("0 (0.00%)", all)).unwrap(), 95160.042617);
+        assert!(parse_dnsperf(&text("1 (0.00%)", all)).is_err());
+        let some = "NOERROR 95211 (99.99%), REFUSED 1 (0.01%)";
+        assert!(parse_dnsperf(&text("0 (0.00%)", some)).is_err());
+        assert!(parse_dnsperf(&text("0 (0.00%)", "REFUSED 95212 (100.00%)")).is_err());
+        assert!(parse_dnsperf("nothing").is_err());
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A response belongs to a query when both were seen on one socket, in opposite directions, with the same peer, id
 //! and question. A query that was sent to a multicast address (multicast DNS, RFC 6762; LLMNR, RFC 4795) takes its
-//! response from any peer at that port. A response without a question, as servers give that could not read the query
+//! response from any peer at that port, and a response to a multicast address answers all who asked that socket for
+//! it from that port. A response without a question, as servers give that could not read the query
 //! and as multicast DNS prescribes, belongs to the only query in flight that it can belong to, else to the one that
 //! its answers answer.
 //!
@@ -26,6 +27,9 @@ use crate::{Direction, SECOND_NS, SocketKey};
 
 /// Ended lookups that are remembered, to tell a second response from one that nobody asked for.
 const ENDED: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+
+/// Questions asked of one socket that a response to a multicast address is compared with.
+const COMPARED: usize = 4096;
 
 /// How many queries are followed, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -310,8 +314,43 @@ impl<T> Lookups<T> {
                 }
             }
         }
+        for key in self.asked_for_what_all_are_told(sighting, role) {
+            known = true;
+            ended.extend(self.answer(&key, sighting));
+        }
         self.counts.unsolicited_responses += u64::from(!known);
         ended
+    }
+
+    /// What a server's response to a multicast address answers (RFC 6762, section 6): it is for all who asked for it,
+    /// and not addressed to any of them.
+    fn asked_for_what_all_are_told(&self, sighting: &Sighting, role: Role) -> Vec<Key> {
+        if role != Role::Server || !sighting.peer.ip().is_multicast() {
+            return Vec::new();
+        }
+        let message = &sighting.message;
+        let is_answered = |question: &Question| {
+            message.questions.contains(question)
+                || message.answers.iter().any(|answer| answered(answer) == *question)
+        };
+        let first = Key {
+            exchange: Exchange {
+                socket: sighting.socket,
+                role,
+                peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+                id: 0,
+            },
+            question: Question { name: "".into(), record_type: RecordType(0), class: 0 },
+        };
+        self.pending
+            .range(first..)
+            .take_while(|(key, _)| (key.exchange.socket, key.exchange.role) == (sighting.socket, role))
+            .take(COMPARED)
+            .filter(|(key, _)| key.exchange.peer.port() == sighting.peer.port())
+            .filter(|(_, pending)| !self.is_over(pending.age, sighting.time_ns))
+            .filter(|(key, _)| is_answered(&key.question))
+            .map(|(key, _)| key.clone())
+            .collect()
     }
 
     /// What a response answers: its question, or what can be told where it has none.
@@ -352,7 +391,11 @@ impl<T> Lookups<T> {
         Some(Lookup {
             socket: key.exchange.socket,
             role: key.exchange.role,
-            peer: sighting.peer,
+            peer: match key.exchange.role {
+                Role::Client => sighting.peer,
+                // All were told, this one had asked.
+                Role::Server => pending.peer,
+            },
             carried: pending.carried,
             question: key.question.clone(),
             outcome: Outcome::Answered(message.code),

@@ -3,12 +3,12 @@
 /// Steps to undo what a test did to the host, last first.
 #[derive(Default)]
 pub struct CleanUp {
-    steps: Vec<Box<dyn FnOnce() + Send>>,
+    steps: Vec<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl CleanUp {
     /// Adds a step. Push it before or right after the act it undoes, not at the end of a set-up that may fail.
-    pub fn push(&mut self, step: impl FnOnce() + Send + 'static) {
+    pub fn push(&mut self, step: impl FnOnce() + Send + Sync + 'static) {
         self.steps.push(Box::new(step));
     }
 }

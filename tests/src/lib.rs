@@ -9,6 +9,7 @@ pub mod command;
 pub mod daemon;
 pub mod datagrams;
 pub mod decoder;
+pub mod dns;
 pub mod expect;
 pub mod host;
 pub mod namespace;

@@ -1,6 +1,7 @@
 //! Network namespaces that a test makes and that are gone after it: one alone, or pairs joined by veth.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,7 +13,7 @@ use crate::command;
 /// A network namespace with its loopback up; deleted on drop.
 pub struct Namespace {
     name: String,
-    _cleanup: CleanUp,
+    cleanup: CleanUp,
 }
 
 impl Namespace {
@@ -28,7 +29,7 @@ impl Namespace {
                 eprintln!("a namespace is left behind: {error:#}");
             }
         });
-        let namespace = Self { name, _cleanup: cleanup };
+        let namespace = Self { name, cleanup };
         namespace.ip("link set lo up")?;
         Ok(namespace)
     }
@@ -37,6 +38,29 @@ impl Namespace {
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
+        command
+    }
+
+    /// Gives it a resolv.conf and a hosts file of its own, for programs that run by `command_with_files`.
+    pub fn resolve_by(&mut self, resolv_conf: &str, hosts: &str) -> Result<()> {
+        // ip-netns(8): its files are mounted over those in /etc.
+        let directory = PathBuf::from("/etc/netns").join(&self.name);
+        fs::create_dir_all(&directory)?;
+        let doomed = directory.clone();
+        self.cleanup.push(move || {
+            if let Err(error) = fs::remove_dir_all(&doomed) {
+                eprintln!("{} is left behind: {error}", doomed.display());
+            }
+        });
+        fs::write(directory.join("resolv.conf"), resolv_conf)?;
+        fs::write(directory.join("hosts"), hosts)?;
+        Ok(fs::write(directory.join("nsswitch.conf"), "hosts: files dns\n")?)
+    }
+
+    /// A command that will run in it and sees its files.
+    pub fn command_with_files(&self, program: &Path) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(program);
         command
     }
 
@@ -75,7 +99,7 @@ impl Namespace {
     /// The inode number by which the kernel knows it.
     pub fn inode(&self) -> Result<u64> {
         use std::os::unix::fs::MetadataExt;
-        Ok(std::fs::metadata(format!("/run/netns/{}", self.name))?.ino())
+        Ok(fs::metadata(format!("/run/netns/{}", self.name))?.ino())
     }
 
     /// Joins two namespaces by a cable: `interface` in both, the first with host number 1, the second with 2, in

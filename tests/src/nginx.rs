@@ -1,7 +1,8 @@
 //! A real nginx with several workers, and what its access log says of each connection.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::namespace::Namespace;
 use crate::report::{Connection, Moved};
 use crate::{command, oracle, rotel};
 
@@ -34,8 +36,13 @@ pub struct Request {
 }
 
 impl Nginx {
-    /// Starts it and waits until it listens.
+    /// Starts it on the host's loopback and waits until it listens.
     pub fn start(workers: usize) -> Result<Self> {
+        Self::start_in(None, Ipv4Addr::LOCALHOST, workers)
+    }
+
+    /// Starts it at an address of a namespace.
+    pub fn start_in(place: Option<&Namespace>, address: Ipv4Addr, workers: usize) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("netsonde-test-").tempdir()?;
         let at = |name: &str| directory.path().join(name).display().to_string();
         let [port] = rotel::free_ports()?;
@@ -48,21 +55,25 @@ impl Nginx {
             events {{ accept_mutex off; multi_accept off; }}\n\
             http {{\n{temporary}\
             log_format exact '$pid $remote_port $bytes_sent $request_length';\naccess_log {} exact;\n\
-            server {{ listen 127.0.0.1:{port}; location / {{ return 200 'an answer to $request_uri\\n'; }} }}\n}}\n",
+            server {{ listen {address}:{port}; location / {{ return 200 'an answer to $request_uri\\n'; }} }}\n}}\n",
             at("pid"),
             at("errors"),
             at("access"),
         );
         fs::write(directory.path().join("nginx.conf"), configuration)?;
-        let child = Command::new("nginx")
+        let mut command = match place {
+            Some(place) => place.command(Path::new("nginx")),
+            None => Command::new("nginx"),
+        };
+        let child = command
             .args(["-c", &at("nginx.conf"), "-e", &at("errors"), "-p", &at("")])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(directory.path().join("said"))?)
             .spawn()
             .context("cannot run nginx")?;
-        let nginx = Self { child, directory, address: ([127, 0, 0, 1], port).into() };
-        oracle::wait_until_listening(None, port).with_context(|| {
+        let nginx = Self { child, directory, address: (address, port).into() };
+        oracle::wait_until_listening(place, port).with_context(|| {
             format!("nginx: {}", fs::read_to_string(nginx.directory.path().join("said")).unwrap_or_default())
         })?;
         // The master listens before it forks.

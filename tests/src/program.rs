@@ -128,6 +128,11 @@ impl Running {
         Ok(self.input.as_mut().context("its input is closed")?.write_all(format!("{line}\n").as_bytes())?)
     }
 
+    /// Ends its standard input.
+    pub fn close_input(&mut self) {
+        self.input = None;
+    }
+
     /// Ends its standard input, and waits until it and what it left behind have ended their standard output.
     pub fn end(mut self) -> Result<()> {
         self.input = None;

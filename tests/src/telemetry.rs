@@ -55,6 +55,15 @@ impl Attribute {
         if let Self::Int(number) = self { Some(*number) } else { None }
     }
 
+    /// The number, whole or not.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Self::Double(number) => Some(*number),
+            Self::Int(number) => Some(*number as f64),
+            _ => None,
+        }
+    }
+
     /// The elements, none if it is no list.
     pub fn list(&self) -> &[Attribute] {
         if let Self::List(elements) = self { elements } else { &[] }

@@ -2,7 +2,9 @@
 //!
 //! A flow goes by one name as long as it is there. A name is decided when its process is first seen with the
 //! address, and stays: neither the end of the answer's time nor another name of the same address, which many
-//! servers share, moves what was counted to other series. Who had no name may still get one.
+//! servers share, moves what was counted to other series. Who had no name may still get one, and who had one that
+//! others asked for the one that it asks for itself: a program that asks a name server has talked to that address
+//! before it knows any name of it.
 //!
 //! What names there are, and which of several counts, is [`netsonde_dns::names`]'s matter.
 
@@ -66,6 +68,8 @@ pub struct NameStatistics {
 #[derive(Debug)]
 struct Decision {
     name: Arc<str>,
+    /// The process asked for it itself.
+    is_own: bool,
     /// Nanoseconds since boot.
     last_ns: u64,
 }
@@ -75,6 +79,8 @@ pub struct Names {
     config: NamesConfig,
     cache: NameCache<ProcessId>,
     hosts: Option<HostsFile>,
+    /// It was said that the file cannot be read.
+    complained: bool,
     /// The one that was not seen for longest first to go.
     decided: LruCache<Peering, Decision>,
     undecided: u64,
@@ -91,6 +97,7 @@ impl Names {
         let mut names = Self {
             cache: NameCache::new(limits(&config)),
             hosts: config.hosts.clone().map(HostsFile::new),
+            complained: false,
             decided: LruCache::unbounded(),
             undecided: 0,
             config,
@@ -113,7 +120,9 @@ impl Names {
     /// Reads the hosts file again when it has changed.
     pub fn refresh(&mut self) {
         let Some(file) = &mut self.hosts else { return };
-        match file.changed() {
+        let changed = file.changed();
+        let complained = std::mem::replace(&mut self.complained, changed.is_err());
+        match changed {
             Ok(None) => {}
             Ok(Some(hosts)) => {
                 if hosts.refused() > 0 {
@@ -122,6 +131,7 @@ impl Names {
                 }
                 self.cache.set_hosts(hosts);
             }
+            Err(_) if complained => {}
             Err(e) => {
                 tracing::warn!(error = %e, "the hosts file cannot be read: what it said before goes on to count");
             }
@@ -149,26 +159,40 @@ impl Names {
         since_ns: u64,
         now_ns: u64,
     ) -> Option<Arc<str>> {
+        let cache = &mut self.cache;
+        let mut known = |at| cache.name_of(of.asker(), of.address, at);
         if let Some(decision) = self.decided.get_mut(&of) {
             decision.last_ns = decision.last_ns.max(now_ns);
-            return Some(Arc::clone(told.unwrap_or(&decision.name)));
+            if let Some(told) = told {
+                return Some(Arc::clone(told));
+            }
+            if !decision.is_own
+                && let Some(own) = known(now_ns).filter(is_own)
+            {
+                decision.name = own.name;
+                decision.is_own = true;
+            }
+            return Some(Arc::clone(&decision.name));
         }
         // It began between the two, most often after an answer of the same interval.
-        let cache = &mut self.cache;
-        let mut known = |at| cache.name_of(of.asker(), of.address, at).map(|named| named.name);
-        let name = told.cloned().or_else(|| known(now_ns)).or_else(|| known(since_ns))?;
-        self.decide(of, &name, now_ns);
-        Some(name)
+        let named = match told {
+            Some(told) => Named { name: Arc::clone(told), source: NameSource::Process },
+            None => known(now_ns).or_else(|| known(since_ns))?,
+        };
+        self.decide(of, &named.name, is_own(&named), now_ns);
+        Some(named.name)
     }
 
     /// The name of the connection or lookup that an event is of, which began at a time. It may have another than the
     /// flow that it is part of: an address has several, and this one is known better.
     pub fn of_event(&mut self, of: Peering, began_ns: u64) -> Option<Arc<str>> {
         let known = self.cache.name_of(of.asker(), of.address, began_ns);
-        let decided = self.decided.peek(&of).map(|decision| &decision.name);
-        let name = better(known, decided)?;
-        if decided.is_none() {
-            self.decide(of, &name, began_ns);
+        let is_own = known.as_ref().is_some_and(is_own);
+        let decided = self.decided.peek(&of);
+        let decides = decided.is_none_or(|decision| is_own && !decision.is_own);
+        let name = better(known, decided.map(|decision| &decision.name))?;
+        if decides {
+            self.decide(of, &name, is_own, began_ns);
         }
         Some(name)
     }
@@ -180,12 +204,12 @@ impl Names {
         }
         match self.cache.name_of(of.asker(), of.address, at_ns) {
             Some(known) if known.source != NameSource::HostsFile => {}
-            _ => self.decide(of, name, at_ns),
+            _ => self.decide(of, name, true, at_ns),
         }
     }
 
-    fn decide(&mut self, of: Peering, name: &Arc<str>, now_ns: u64) {
-        self.decided.put(of, Decision { name: Arc::clone(name), last_ns: now_ns });
+    fn decide(&mut self, of: Peering, name: &Arc<str>, is_own: bool, now_ns: u64) {
+        self.decided.put(of, Decision { name: Arc::clone(name), is_own, last_ns: now_ns });
         while self.decided.len() > self.config.decisions {
             self.decided.pop_lru();
             self.undecided += 1;
@@ -212,6 +236,10 @@ impl Names {
             undecided: self.undecided,
         }
     }
+}
+
+fn is_own(named: &Named) -> bool {
+    named.source == NameSource::Process
 }
 
 /// Of the name that was known when a connection began, and the one that was decided on: the latter only where the
@@ -272,6 +300,34 @@ mod tests {
         assert_eq!(of_flow(&mut names, 10 * SECOND), None);
         learn(&mut names, "late.example", 12 * SECOND);
         assert_eq!(of_flow(&mut names, 20 * SECOND).as_deref(), Some("late.example"));
+    }
+
+    #[test]
+    fn a_name_that_others_asked_for_gives_way_to_the_process_own() {
+        const OTHER: ProcessId = ProcessId { pid: 8, start_ns: 80 };
+        for by_event in [false, true] {
+            let mut names = names(10);
+            let question =
+                Question { name: "other.example".into(), record_type: RecordType::A, class: CLASS_IN };
+            let answers = [Answer { name: "other.example".into(), ttl: 1, data: RecordData::A(ADDRESS) }];
+            names.learn(OTHER, 1, &question, &answers, SECOND);
+            // As when it asks a name server that has the address too.
+            let name = names.of_event(peering(ME), 2 * SECOND);
+            assert_eq!(name.as_deref(), Some("other.example"));
+            assert_eq!(of_flow(&mut names, 3 * SECOND).as_deref(), Some("other.example"));
+            learn(&mut names, "own.example", 4 * SECOND);
+            names.learn(OTHER, 1, &question, &answers, 5 * SECOND);
+            if by_event {
+                let name = names.of_event(peering(ME), 6 * SECOND);
+                assert_eq!(name.as_deref(), Some("own.example"));
+            }
+            assert_eq!(of_flow(&mut names, 7 * SECOND).as_deref(), Some("own.example"));
+            let told: Arc<str> = "other.example".into();
+            let open = names.of_flow(peering(ME), Some(&told), 0, 8 * SECOND);
+            assert_eq!(open.as_deref(), Some("other.example"), "what is open keeps its name");
+            learn(&mut names, "next.example", 9 * SECOND);
+            assert_eq!(of_flow(&mut names, 10 * SECOND).as_deref(), Some("own.example"), "and is kept");
+        }
     }
 
     #[test]

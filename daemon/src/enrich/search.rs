@@ -34,6 +34,8 @@ impl SearchSuffix {
 pub struct SearchSuffixes {
     path: PathBuf,
     seen: Option<Version>,
+    /// It was said that the file cannot be read.
+    complained: bool,
     configured: BTreeSet<String>,
     in_file: Vec<String>,
     /// The longest first.
@@ -52,8 +54,14 @@ impl SearchSuffixes {
     /// Those of a file in the form of resolv.conf(5), and those that are configured.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, configured: BTreeSet<String>) -> Self {
-        let mut suffixes =
-            Self { path: path.into(), seen: None, configured, in_file: Vec::new(), all: Vec::new() };
+        let mut suffixes = Self {
+            path: path.into(),
+            seen: None,
+            complained: false,
+            configured,
+            in_file: Vec::new(),
+            all: Vec::new(),
+        };
         suffixes.refresh();
         suffixes.arrange();
         suffixes
@@ -67,8 +75,11 @@ impl SearchSuffixes {
 
     /// Reads the file again when it has changed. One that is not there has none.
     pub fn refresh(&mut self) {
-        match self.changed() {
+        let changed = self.changed();
+        let complained = std::mem::replace(&mut self.complained, changed.is_err());
+        match changed {
             Ok(None) => {}
+            Err(_) if complained => {}
             Ok(Some(text)) => {
                 let mut found = parse(&text);
                 if found.len() > MAX_SUFFIXES {

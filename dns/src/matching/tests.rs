@@ -225,6 +225,34 @@ fn multicast_dns_answers_without_a_question() {
 }
 
 #[test]
+fn a_response_by_multicast_answers_all_who_asked_for_it() {
+    let mut lookups = lookups();
+    let query = |id, names: &[&str]| message(id, false, names);
+    let heard = |peer, time, message| seen(Direction::Received, peer, time, message);
+    lookups.observe(heard("[fe80::1]:5353", 0, query(0, &["printer.local", "other.local"])), || 1);
+    lookups.observe(heard("[fe80::2]:5353", MS, query(9, &["printer.local"])), || 2);
+    lookups.observe(heard("[fe80::3]:1024", MS, query(0, &["printer.local"])), || 3);
+    let elsewhere = heard("[fe80::4]:5353", MS, query(0, &["printer.local"]));
+    lookups.observe(Sighting { socket: SocketKey(77), ..elsewhere }, || 4);
+    let response = parse(&captured("mdns_response")).unwrap();
+    let told = seen(Direction::Sent, "[ff02::fb]:5353", 3 * MS, response);
+    let ended = lookups.observe(told.clone(), || 0);
+    let found: Vec<_> = ended.iter().map(|one| (one.carried, one.peer, one.latency_ns)).collect();
+    let expected = [("[fe80::1]:5353", 3 * MS), ("[fe80::2]:5353", 2 * MS)];
+    assert_eq!(
+        found,
+        [1, 2].map(|n: u32| {
+            let (peer, latency) = expected[n as usize - 1];
+            (n, peer.parse().unwrap(), latency)
+        })
+    );
+    assert!(ended.iter().all(|one| one.role == Role::Server && &*one.question.name == "printer.local"));
+    // It is said again for good measure (RFC 6762, section 8.3), and of its own accord.
+    assert!(lookups.observe(told, || 0).is_empty());
+    assert_eq!((lookups.counts().answered, lookups.pending()), (2, 3));
+}
+
+#[test]
 fn other_messages_are_counted_and_nothing_else() {
     let mut lookups = lookups();
     lookups.observe(sent(0, parse(&captured("notify")).unwrap()), || 0);

@@ -49,6 +49,14 @@ impl Asked {
         }
     }
 
+    /// Whose socket it is, from the packet that ended the lookup, where that was not known of the query: a connection
+    /// finds its owner a little after it was accepted.
+    fn complete(&mut self, packet: &DnsPacket) {
+        if !self.owner.process.is_known() && packet.owner.process.is_known() {
+            (self.owner, self.rules) = (packet.owner, packet.rules);
+        }
+    }
+
     /// Everybody on the link was asked.
     #[must_use]
     pub fn is_multicast(&self) -> bool {
@@ -155,7 +163,9 @@ impl Dns {
             self.malformed[reason as usize] += 1;
         }
         if let Ok(message) = read {
-            ended.append(&mut self.lookups.observe(sighting(packet, message), || Asked::of(packet)));
+            let mut now = self.lookups.observe(sighting(packet, message), || Asked::of(packet));
+            now.iter_mut().for_each(|lookup| lookup.carried.complete(packet));
+            ended.append(&mut now);
         }
     }
 

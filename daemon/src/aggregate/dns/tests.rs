@@ -54,6 +54,19 @@ fn a_query_and_its_response_are_a_lookup_with_what_was_known_of_the_query() {
 }
 
 #[test]
+fn an_owner_that_shows_itself_with_the_response_is_the_lookup_s() {
+    let mut dns = Dns::new(TIMEOUT, false);
+    let known = packet(true, SECOND + 1, message(1, Some(0)));
+    let nobody = Owner { process: ProcessId { pid: 0, start_ns: 0 }, ..known.owner };
+    dns.take(&DnsPacket { owner: nobody, ..packet(false, SECOND, message(1, None)) });
+    assert_eq!(dns.take(&known)[0].carried.owner, known.owner);
+    let other = Owner { process: ProcessId { pid: 8, start_ns: 1 }, ..known.owner };
+    dns.take(&packet(false, SECOND, message(2, None)));
+    let ended = dns.take(&DnsPacket { owner: other, ..packet(true, SECOND + 1, message(2, Some(0))) });
+    assert_eq!(ended[0].carried.owner, known.owner, "who was known goes on to count");
+}
+
+#[test]
 fn messages_over_tcp_are_put_together_first() {
     let mut dns = Dns::new(TIMEOUT, false);
     let framed =
