@@ -100,7 +100,7 @@ static __always_inline void submit_payload(struct __sk_buff *skb, struct payload
 		return;
 	}
 	r->captured = length;
-	bpf_ringbuf_submit(r, ring_flags(&payloads));
+	bpf_ringbuf_submit(r, ring_flags(&payloads, settings.payload_wakeup_bytes));
 }
 
 /* A record of the handshake that holds a ClientHello (RFC 8446, 4.1.2 and 5.1). */

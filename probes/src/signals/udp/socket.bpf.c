@@ -178,11 +178,11 @@ static __always_inline void count_datagrams(struct socket_state *st, const struc
 	if (st->flags & SOCKET_EXCLUDED)
 		return;
 	if (sent) {
-		__sync_fetch_and_add(&st->last.transmit_bytes, p->bytes);
-		__sync_fetch_and_add(&st->last.transmit_segments, p->count);
+		__sync_fetch_and_add(&st->sent.bytes, p->bytes);
+		__sync_fetch_and_add(&st->sent.datagrams, p->count);
 	} else {
-		__sync_fetch_and_add(&st->last.receive_bytes, p->bytes);
-		__sync_fetch_and_add(&st->last.receive_segments, p->count);
+		__sync_fetch_and_add(&st->received.bytes, p->bytes);
+		__sync_fetch_and_add(&st->received.datagrams, p->count);
 	}
 }
 
@@ -296,11 +296,11 @@ static __always_inline bool count_quickly(struct __sk_buff *skb, const __u8 *ip,
 		count = 1;
 	}
 	if (sent) {
-		__sync_fetch_and_add(&st->last.transmit_bytes, skb->len - 28);
-		__sync_fetch_and_add(&st->last.transmit_segments, count);
+		__sync_fetch_and_add(&st->sent.bytes, skb->len - 28);
+		__sync_fetch_and_add(&st->sent.datagrams, count);
 	} else {
-		__sync_fetch_and_add(&st->last.receive_bytes, skb->len - 28);
-		__sync_fetch_and_add(&st->last.receive_segments, count);
+		__sync_fetch_and_add(&st->received.bytes, skb->len - 28);
+		__sync_fetch_and_add(&st->received.datagrams, count);
 	}
 	if (is_dns &&
 	    payload_chosen(client_port(source_port, destination_port), *(__be16 *)(ip + 28)))
@@ -396,8 +396,8 @@ int BPF_PROG(udp_dropped, int error, struct sock *sk, struct sk_buff *skb)
 	}
 	if (st->flags & SOCKET_EXCLUDED)
 		return 0;
-	__sync_fetch_and_add(&st->last.receive_bytes, -(__u64)p.bytes);
-	__sync_fetch_and_add(&st->last.receive_segments, -(__u64)p.count);
+	__sync_fetch_and_add(&st->received.bytes, -(__u64)p.bytes);
+	__sync_fetch_and_add(&st->received.datagrams, -(__u64)p.count);
 	datagram_key(&key, st);
 	flow = flow_entry(&key);
 	if (flow)
