@@ -37,7 +37,7 @@ struct Arguments {
     /// The netsonde to measure; by default the one built beside this program.
     #[arg(long)]
     netsonde: Option<PathBuf>,
-    /// Lines of netsonde's configuration; the workload dns brings a table [dns] of its own.
+    /// Lines of netsonde's configuration; the workload dns brings its own table for DNS.
     #[arg(long, default_value = "")]
     configuration: String,
 }

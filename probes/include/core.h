@@ -46,6 +46,15 @@ struct reading {
 };
 
 /*
+ * Of UDP: what has not been added to a flow. Both directions are counted at once on two processors,
+ * and must not pass a cache line back and forth.
+ */
+struct traffic {
+	__u64 bytes;
+	__s64 datagrams; /* below zero when taken out between an arrival and its drop */
+};
+
+/*
  * Lives and dies with the socket; an accepted child starts with a copy of its listener's. Written
  * only under the socket lock (state changes, and the sweep since kernel 5.15, commit 04c7820b776f)
  * or, on older kernels, by a sweep that holds the hash bucket's lock: tcp_set_state() unhashes a
@@ -54,14 +63,18 @@ struct reading {
  * sweeps alone, and the others only of a socket that nobody knew.
  */
 struct socket_state {
-	struct owner owner;
+	/* The kernel begins this eight bytes into a cache line: each of these blocks has a line. */
+
+	union {
+		struct traffic received;
+		__u64 listener_cookie; /* of a listener of TCP, and of those that it accepts */
+	};
 	struct owner candidate; /* another process that was found to hold it */
 	__u64 opened_ns;
-	union {
-		__u64 listener_cookie;	/* of a listener, and of those that it accepts */
-		__u64 bound_address[2]; /* of UDP, once it is told of */
-	};
-	struct reading last; /* what has been added to a flow; of UDP: what has not */
+	__u32 held_generation;	    /* walk in which the owner was seen to hold it */
+	__u32 candidate_generation; /* walk in which the candidate was */
+
+	struct owner owner;
 	union {
 		struct {
 			__u64 established_ns;
@@ -71,12 +84,8 @@ struct socket_state {
 		__u64 server_address[2]; /* of UDP, as in its flow's key */
 	};
 	__u32 network_namespace;
-	__u32 held_generation;	    /* walk in which the owner was seen to hold it */
-	__u32 candidate_generation; /* walk in which the candidate was */
-	__u32 several_generation;   /* walk that found several processes to hold it */
-	__u32 rule_generation;	    /* of the rules that judged it */
-	__u32 rules;		    /* those that may apply, for user space */
-	__u32 counted_rules;	    /* of UDP: those under which it counts as active */
+	__u32 rule_generation; /* of the rules that judged it */
+	__u32 rules;	       /* those that may apply, for user space */
 	__u32 flags;
 	__u16 local_port;
 	union {
@@ -86,6 +95,14 @@ struct socket_state {
 	__u8 role;
 	__u8 failure;		   /* enum failure_kind + 1 */
 	__u8 candidate_is_manager; /* it is a service manager */
+
+	struct traffic sent;
+	union {
+		struct reading last;	/* of TCP: what has been added to a flow */
+		__u64 bound_address[2]; /* of UDP, once it is told of */
+	};
+	__u32 several_generation; /* walk that found several processes to hold it */
+	__u32 counted_rules;	  /* of UDP: those under which it counts as active */
 };
 
 struct {
@@ -502,16 +519,17 @@ static __always_inline bool event_allowed(__u32 kind, __u64 now)
 
 /* A wake-up costs more than the record: the reader polls, and is woken only when a ring fills up.
  */
-static __always_inline __u64 ring_flags(void *ring)
+static __always_inline __u64 ring_flags(void *ring, __u32 wakeup_bytes)
 {
-	if (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) < settings.wakeup_bytes)
+	if (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) < wakeup_bytes)
 		return BPF_RB_NO_WAKEUP;
 	return BPF_RB_FORCE_WAKEUP;
 }
 
 static __always_inline void tell_process(void *record, __u64 size)
 {
-	if (bpf_ringbuf_output(&process_events, record, size, ring_flags(&process_events)))
+	if (bpf_ringbuf_output(&process_events, record, size,
+			       ring_flags(&process_events, settings.wakeup_bytes)))
 		count_loss(LOSS_PROCESS_RING_FULL);
 }
 
@@ -534,7 +552,7 @@ static __always_inline struct socket_event *event_reserve(__u32 kind, __u64 now)
 
 static __always_inline void event_submit(struct socket_event *e)
 {
-	bpf_ringbuf_submit(e, ring_flags(&events));
+	bpf_ringbuf_submit(e, ring_flags(&events, settings.wakeup_bytes));
 }
 
 #endif

@@ -406,8 +406,9 @@ struct settings {
 	__u64 events_per_second; /* of each kind but listen, which are never limited; 0: no limit */
 	__u32 events_enabled;	 /* bit per enum event_kind */
 	__u32 keep_client_address;
-	__u32 holder_generation; /* counts the walks over open files */
-	__u32 wakeup_bytes;	 /* ring fill from which its reader is woken */
+	__u32 holder_generation;    /* counts the walks over open files */
+	__u32 wakeup_bytes;	    /* ring fill from which its reader is woken */
+	__u32 payload_wakeup_bytes; /* the same of the ring of payloads */
 	__u32 rule_count;
 	__u32 rule_base;       /* 0 or RULES: those in force are not the ones that are written */
 	__u32 rule_generation; /* counts their changes; 0: there never were any */

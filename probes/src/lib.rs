@@ -157,11 +157,8 @@ impl Probes {
         };
         probes.settings.legacy_hierarchy = options.legacy_hierarchy.unwrap_or(0);
         // A ring that is a quarter full wakes its reader, which otherwise comes by the clock.
-        probes.settings.wakeup_bytes =
-            [options.sizes.event_ring, options.sizes.payload_ring, options.sizes.process_ring]
-                .into_iter()
-                .fold(u32::MAX, u32::min)
-                / 4;
+        probes.settings.wakeup_bytes = options.sizes.event_ring.min(options.sizes.process_ring) / 4;
+        probes.settings.payload_wakeup_bytes = options.sizes.payload_ring / 4;
         probes.set(&options.settings)?;
         probes.find_holders()?;
         Ok(probes)

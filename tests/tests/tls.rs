@@ -1,5 +1,7 @@
 //! The name of the server in the first message of TLS clients, against what the client was told to say.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
 use std::io::Read;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::thread::JoinHandle;

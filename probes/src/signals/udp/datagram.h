@@ -39,9 +39,8 @@ static __noinline void flush_datagrams(struct socket_state *st)
 {
 	struct flow_value *flow;
 	struct flow_key key;
-	__s32 received;
 
-	if (!st->last.transmit_segments && !st->last.receive_segments)
+	if (!st->sent.datagrams && !st->received.datagrams)
 		return;
 	if (!st->owner.tgid)
 		count_loss(LOSS_UNOWNED);
@@ -50,12 +49,10 @@ static __noinline void flush_datagrams(struct socket_state *st)
 	/* The count stays as it is: the next sweep tries again. */
 	if (!flow)
 		return;
-	add(&flow->transmit_bytes, __sync_lock_test_and_set(&st->last.transmit_bytes, 0));
-	add(&flow->receive_bytes, __sync_lock_test_and_set(&st->last.receive_bytes, 0));
-	add(&flow->transmit_segments, __sync_lock_test_and_set(&st->last.transmit_segments, 0));
-	/* Below zero when it was taken out between a datagram's arrival and its drop. */
-	received = __sync_lock_test_and_set(&st->last.receive_segments, 0);
-	add(&flow->receive_segments, (__s64)received);
+	add(&flow->transmit_bytes, __sync_lock_test_and_set(&st->sent.bytes, 0));
+	add(&flow->receive_bytes, __sync_lock_test_and_set(&st->received.bytes, 0));
+	add(&flow->transmit_segments, __sync_lock_test_and_set(&st->sent.datagrams, 0));
+	add(&flow->receive_segments, __sync_lock_test_and_set(&st->received.datagrams, 0));
 }
 
 /* An exec takes a socket along: what it counted until then stays with the earlier program. */

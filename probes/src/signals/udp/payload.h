@@ -19,32 +19,50 @@ struct {
 
 static struct {
 	__u64 second; /* of 2^30 ns, that is counted now */
-	__u64 offered;
 	__u64 taken;
 	__u64 share;
 } payload_budget = {.share = WHOLE_SHARE};
 
+/* Of processors; those beyond share with others. */
+#define OFFERING 256
+
+/* What each processor was offered in this second: in a flood they must not wait for each other. */
+static struct {
+	__u64 count;
+	__u64 line[7];
+} payloads_offered[OFFERING];
+
+/* The share of a second comes of what the one before it offered. */
+static __noinline int begin_second(__u64 seen, __u64 second)
+{
+	__u64 offered = 0, limit = settings.payloads_per_second;
+	int i;
+
+	if (__sync_val_compare_and_swap(&payload_budget.second, seen, second) != seen)
+		return 0;
+	for (i = 0; i < OFFERING; i++)
+		offered += __sync_lock_test_and_set(&payloads_offered[i].count, 0);
+	payload_budget.share = offered > limit ? WHOLE_SHARE * limit / offered : WHOLE_SHARE;
+	payload_budget.taken = 0;
+	return 0;
+}
+
 /*
  * Whether a payload is one of those that are followed. All messages of a lookup, on both its ends,
- * have the same `lot`: a share of the lookups is followed whole, instead of a query here and a
- * response there. The share of a second comes of what the one before it offered.
+ * have the same port of the client and the same id: a share of the lookups is followed whole,
+ * instead of a query here and a response there.
  */
-static __always_inline bool payload_allowed(__u64 now, __u32 lot)
+static __always_inline bool payload_chosen(__u16 client_port, __u16 id)
 {
-	__u64 second = now >> 30, seen = payload_budget.second,
-	      limit = settings.payloads_per_second, offered;
+	__u64 second, limit = settings.payloads_per_second;
+	__u32 lot = client_port ^ (__u32)id << 8;
 
 	if (!limit)
 		return true;
-	if (seen != second &&
-	    __sync_val_compare_and_swap(&payload_budget.second, seen, second) == seen) {
-		offered = payload_budget.offered;
-		payload_budget.share =
-			offered > limit ? WHOLE_SHARE * limit / offered : WHOLE_SHARE;
-		payload_budget.offered = 0;
-		payload_budget.taken = 0;
-	}
-	__sync_fetch_and_add(&payload_budget.offered, 1);
+	second = bpf_ktime_get_coarse_ns() >> 30;
+	if (payload_budget.second != second)
+		begin_second(payload_budget.second, second);
+	__sync_fetch_and_add(&payloads_offered[bpf_get_smp_processor_id() % OFFERING].count, 1);
 	/* The second in which a flood begins may hold twice as much. */
 	if ((lot * 2654435761U >> 24) < payload_budget.share && payload_budget.taken < 2 * limit) {
 		__sync_fetch_and_add(&payload_budget.taken, 1);
@@ -52,6 +70,11 @@ static __always_inline bool payload_allowed(__u64 now, __u32 lot)
 	}
 	count_loss(LOSS_PAYLOAD_RATE_LIMITED);
 	return false;
+}
+
+static __always_inline __u16 client_port(__u16 source, __u16 destination)
+{
+	return port_kinds(destination) ? source : destination;
 }
 
 /* The smallest of three sizes that holds the payload: a record's size must be a constant. */
@@ -77,7 +100,7 @@ static __always_inline void submit_payload(struct __sk_buff *skb, struct payload
 		return;
 	}
 	r->captured = length;
-	bpf_ringbuf_submit(r, ring_flags(&payloads));
+	bpf_ringbuf_submit(r, ring_flags(&payloads, settings.payload_wakeup_bytes));
 }
 
 /* A record of the handshake that holds a ClientHello (RFC 8446, 4.1.2 and 5.1). */
@@ -94,23 +117,13 @@ static __noinline int tell_payload(struct __sk_buff *skb, struct socket_state *s
 				   const struct packet *p, bool sent, __u32 kind)
 {
 	struct payload_record head = {};
-	__u32 lot, offset = p->payload, length = p->bytes;
+	__u32 offset = p->payload, length = p->bytes;
 	__u64 verdict = 0;
 	struct payload_record *r;
-	__be16 id = 0;
 
 	head.time_ns = bpf_ktime_get_boot_ns();
 	head.local_port = sent ? p->source_port : p->destination_port;
 	head.remote_port = sent ? p->destination_port : p->source_port;
-	/* Of the client's port, and the id of the message that begins here. */
-	lot = port_kinds(head.remote_port) ? head.local_port : head.remote_port;
-	if (p->transport == IPPROTO_UDP) {
-		if (bpf_skb_load_bytes(skb, offset, &id, sizeof(id)))
-			return 0;
-		lot ^= (__u32)id << 8;
-	}
-	if (!payload_allowed(head.time_ns, lot))
-		return 0;
 	__builtin_memcpy(head.local_address, sent ? p->source : p->destination, 16);
 	__builtin_memcpy(head.remote_address, sent ? p->destination : p->source, 16);
 	if (settings.rule_generation)

@@ -239,11 +239,11 @@ static __always_inline void count_datagrams(struct socket_state *st, const struc
 	if (st->flags & SOCKET_EXCLUDED)
 		return;
 	if (sent) {
-		__sync_fetch_and_add(&st->last.transmit_bytes, p->bytes);
-		__sync_fetch_and_add(&st->last.transmit_segments, p->count);
+		__sync_fetch_and_add(&st->sent.bytes, p->bytes);
+		__sync_fetch_and_add(&st->sent.datagrams, p->count);
 	} else {
-		__sync_fetch_and_add(&st->last.receive_bytes, p->bytes);
-		__sync_fetch_and_add(&st->last.receive_segments, p->count);
+		__sync_fetch_and_add(&st->received.bytes, p->bytes);
+		__sync_fetch_and_add(&st->received.datagrams, p->count);
 	}
 }
 
@@ -277,6 +277,7 @@ static __noinline int look_closely(struct __sk_buff *skb, bool sent)
 {
 	struct socket_state *st;
 	struct packet p = {};
+	__be16 id = 0;
 	__u32 kinds;
 
 	if (!read_packet(skb, &p))
@@ -295,11 +296,29 @@ static __noinline int look_closely(struct __sk_buff *skb, bool sent)
 		tell_server(skb, st);
 	if (!p.bytes)
 		return PASS;
-	if (kinds & PAYLOAD_DNS)
-		tell_payload(skb, st, &p, sent, PAYLOAD_DNS);
-	else if ((kinds & PAYLOAD_TLS_HELLO) && is_tls_hello(skb, &p))
-		tell_payload(skb, st, &p, sent, PAYLOAD_TLS_HELLO);
+	if (!(kinds & PAYLOAD_DNS) && (!kinds || !is_tls_hello(skb, &p)))
+		return PASS;
+	/* Of a datagram, which is a message, its id. */
+	if (p.transport == IPPROTO_UDP && bpf_skb_load_bytes(skb, p.payload, &id, sizeof(id)))
+		return PASS;
+	if (payload_chosen(client_port(p.source_port, p.destination_port), id))
+		tell_payload(skb, st, &p, sent,
+			     kinds & PAYLOAD_DNS ? PAYLOAD_DNS : PAYLOAD_TLS_HELLO);
 	return PASS;
+}
+
+/* Tells of a datagram that has been counted and chosen. */
+static __noinline int tell_message(struct __sk_buff *skb, bool sent)
+{
+	struct socket_state *st;
+	struct packet p = {};
+
+	if (!read_packet(skb, &p))
+		return 0;
+	st = state_of(skb, IPPROTO_UDP);
+	if (st)
+		tell_payload(skb, st, &p, sent, PAYLOAD_DNS);
+	return 0;
 }
 
 /* Whether a segment of TCP, whose header begins there, may hold what user space wants to read. */
@@ -322,14 +341,17 @@ static __always_inline bool count_quickly(struct __sk_buff *skb, const __u8 *ip,
 	__u16 destination_port = bpf_ntohs(*(__be16 *)(ip + 22));
 	struct bpf_sock *sk = skb->sk;
 	struct socket_state *st;
-	bool source_serves;
+	bool source_serves, is_dns;
 	__u64 mapped;
 	__u32 count;
 
 	if (!sk || !settings.count_datagrams || settings.keep_client_address)
 		return false;
-	if (source_port == 443 || destination_port == 443 || port_kinds(source_port) ||
-	    port_kinds(destination_port))
+	if (source_port == 443 || destination_port == 443)
+		return false;
+	/* With its id in sight. */
+	is_dns = (port_kinds(source_port) | port_kinds(destination_port)) & PAYLOAD_DNS;
+	if (is_dns && (void *)ip + 30 > (void *)(long)skb->data_end)
 		return false;
 	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	if (!st || !st->role || st->rule_generation != settings.rule_generation ||
@@ -349,12 +371,15 @@ static __always_inline bool count_quickly(struct __sk_buff *skb, const __u8 *ip,
 		count = 1;
 	}
 	if (sent) {
-		__sync_fetch_and_add(&st->last.transmit_bytes, skb->len - 28);
-		__sync_fetch_and_add(&st->last.transmit_segments, count);
+		__sync_fetch_and_add(&st->sent.bytes, skb->len - 28);
+		__sync_fetch_and_add(&st->sent.datagrams, count);
 	} else {
-		__sync_fetch_and_add(&st->last.receive_bytes, skb->len - 28);
-		__sync_fetch_and_add(&st->last.receive_segments, count);
+		__sync_fetch_and_add(&st->received.bytes, skb->len - 28);
+		__sync_fetch_and_add(&st->received.datagrams, count);
 	}
+	if (is_dns &&
+	    payload_chosen(client_port(source_port, destination_port), *(__be16 *)(ip + 28)))
+		tell_message(skb, sent);
 	return true;
 }
 
@@ -446,8 +471,8 @@ int BPF_PROG(udp_dropped, int error, struct sock *sk, struct sk_buff *skb)
 	}
 	if (st->flags & SOCKET_EXCLUDED)
 		return 0;
-	__sync_fetch_and_add(&st->last.receive_bytes, -(__u64)p.bytes);
-	__sync_fetch_and_add(&st->last.receive_segments, -(__u64)p.count);
+	__sync_fetch_and_add(&st->received.bytes, -(__u64)p.bytes);
+	__sync_fetch_and_add(&st->received.datagrams, -(__u64)p.count);
 	datagram_key(&key, st);
 	flow = flow_entry(&key);
 	if (flow)
