@@ -4,7 +4,7 @@
 //! compared of two with the same identity is the baseline's matter.
 //!
 //! - A **port that the kernel chose** is another at each start. Such a listener is told by the program that answers for
-//!   it instead.
+//!   it instead. A reading that cannot tell who chose has the number: compare readings of the same kind.
 //! - A **network namespace** has an inode number that is given anew at each start. The host's own is the `initial` one;
 //!   another is told by its `ip netns` name, else by whom it is for: the unit, else the program and that it is in a
 //!   container. Listeners of two namespaces for which the same is told are compared as one.
