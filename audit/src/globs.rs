@@ -77,10 +77,14 @@ pub fn glob(text: &str) -> Result<String, String> {
 /// One sentence for the user.
 pub fn path_glob(text: &str) -> Result<String, String> {
     // A bare name looks right and matches nothing: paths are absolute.
-    if text.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '~')) {
+    if text.starts_with(is_bare) {
         return Err(format!("{text:?} cannot match an absolute path; begin it with / or **/"));
     }
     glob(text)
+}
+
+fn is_bare(first: char) -> bool {
+    first.is_ascii_alphanumeric() || matches!(first, '.' | '_' | '-' | '~')
 }
 
 /// A pattern that matches this text and no other.
@@ -93,8 +97,15 @@ pub fn escaped(text: &str) -> String {
         }
         pattern.push(c);
     }
+    pattern
+}
+
+/// A pattern over paths that matches this one and no other.
+#[must_use]
+pub fn escaped_path(path: &str) -> String {
+    let mut pattern = escaped(path);
     // What is no absolute path (of a memfd, say) must not look like a bare name to `path_glob`.
-    if pattern.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '~')) {
+    if pattern.starts_with(is_bare) {
         pattern.insert(0, '\\');
     }
     pattern
@@ -109,8 +120,9 @@ mod tests {
     proptest! {
         #[test]
         fn an_escaped_text_matches_itself_only(text in "\\PC{1,12}|[/*?\\[\\]{},!a\\\\~.-]{1,12}", other in "[a-z*?]{1,4}") {
-            let globs = Globs::new(vec![path_glob(&escaped(&text)).expect("a glob")]).expect("a set");
+            let globs = Globs::new(vec![path_glob(&escaped_path(&text)).expect("a glob")]).expect("a set");
             prop_assert!(globs.matches(&text));
+            prop_assert!(Globs::new(vec![escaped(&text)]).expect("a set").matches(&text));
             prop_assert_eq!(globs.matches(&other), other == text);
         }
 

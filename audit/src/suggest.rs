@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use crate::globs::{escaped, glob, path_glob};
+use crate::globs::{escaped, escaped_path, glob, path_glob};
 use crate::model::{AddressClass, Listener, Namespace, Process, Transport};
 use crate::rules::MAX_VALUES;
 use crate::stable::{DEFAULT_EPHEMERAL_PORTS, is_ephemeral, stable_container, stable_unit};
@@ -84,7 +84,7 @@ impl Who {
 impl Told {
     fn of(process: &Process) -> Self {
         let known = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let binary = known(&process.script).or_else(|| known(&process.path)).map(|path| escaped(&path));
+        let binary = known(&process.script).or_else(|| known(&process.path)).map(|path| escaped_path(&path));
         let unit = known(&process.unit).or_else(|| known(&process.user_unit)).map(|unit| unit_pattern(&unit));
         let container = known(&process.container).map(|id| stable_container(&id));
         Self {
@@ -326,6 +326,15 @@ mod tests {
             assert_eq!(policy.judge(&held("/usr/sbin/named", other)).action, Action::Deny);
         }
         assert_eq!(policy.judge(&held("/bin/nc", udp("0.0.0.0:53"))).action, Action::Deny);
+    }
+
+    #[test]
+    fn units_are_written_as_they_are_called() {
+        let mut listener = held("/usr/sbin/sshd", tcp("0.0.0.0:22"));
+        listener.holders[0].unit = Some("ssh.service".to_owned());
+        assert!(suggest_policy(&[listener.clone()]).contains("\nunits = \"ssh.service\"\n"));
+        listener.holders[0].unit = Some(format!("docker-{}.scope", "ab12".repeat(16)));
+        assert!(suggest_policy(&[listener]).contains("\nunits = \"docker-*.scope\"\n"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! CSV as RFC 4180 has it: CRLF, quotes where needed, the same columns always.
+//! CSV as RFC 4180 has it: CRLF, quotes where needed, the same columns always. Control characters, which it does not allow,
+//! are written as escapes.
 //!
-//! A cell that begins with `=`, `+`, `-`, `@`, a tab or a line break is a formula to spreadsheets, and a path can be
+//! A cell that begins with `=`, `+`, `-` or `@` is a formula to spreadsheets, and a path can be
 //! chosen by whom the audit is about. Such a cell gets a `'` before it, which spreadsheets take for "this is text". Lists
 //! are joined by spaces; all holders, with their parents, are in JSON only.
 
@@ -8,6 +9,7 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
+use super::plain;
 use crate::report::Report;
 
 /// The columns, in their order. They are keys of the JSON rows; new ones are added behind.
@@ -73,7 +75,8 @@ fn cell(value: Option<&Value>) -> String {
         Some(Value::Array(values)) => values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
         Some(other) => other.to_string(),
     };
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { format!("'{text}") } else { text }
+    let text = plain(&text);
+    if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text }
 }
 
 #[cfg(test)]
@@ -99,7 +102,9 @@ mod tests {
             prop_assert_eq!(records.len(), report.rows.len() + 1);
             for record in &records {
                 prop_assert_eq!(record.len(), COLUMNS.len());
-                prop_assert!(!record.iter().any(|cell| cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n'])));
+                let formula = record.iter().any(|cell| cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']));
+                prop_assert!(!formula);
+                prop_assert!(!record.iter().any(|cell| cell.contains(char::is_control)));
             }
         }
 
@@ -117,11 +122,10 @@ mod tests {
 
     #[test]
     fn quotes_commas_and_line_breaks_stay_in_their_cell() {
-        let path = "/a,\"b\"\r\nc";
-        let listener = Listener { holders: vec![process(path)], ..tcp("0.0.0.0:22") };
+        let listener = Listener { holders: vec![process("/a,\"b\"\r\nc")], ..tcp("0.0.0.0:22") };
         let text = text(&full(vec![listener], &[]), Format::Csv);
         let column = COLUMNS.iter().position(|column| *column == "process.executable.path").expect("there");
-        assert_eq!(records(&text)[1][column], path);
+        assert_eq!(records(&text)[1][column], r#"/a,"b"\r\nc"#);
         assert!(text.ends_with("\r\n"));
     }
 

@@ -12,6 +12,7 @@ use super::{plain, title};
 use crate::drift::DriftKind;
 use crate::model::{AddressClass, ChangeKind, Listener};
 use crate::report::{Report, ReportRow};
+use crate::stable::stable_unit;
 use crate::words::Word;
 
 /// How a table is shown.
@@ -96,7 +97,8 @@ fn cells(row: &ReportRow) -> [String; 11] {
         of(program),
         pid.map_or_else(|| "-".to_owned(), |pid| format!("{pid}{more}")),
         of(owner.and_then(|owner| owner.user.as_ref())),
-        of(unit),
+        // The container's id has a column of its own.
+        unit.map_or_else(|| "-".to_owned(), |unit| plain(&stable_unit(unit))),
         container.map_or_else(|| "-".to_owned(), |id| plain(&id.chars().take(ID_SHOWN).collect::<String>())),
         times(row),
         listener.accepted.map_or_else(|| "-".to_owned(), |count| count.to_string()),
@@ -291,6 +293,16 @@ Network of the host
         let shown = table(&full(vec![listener], &[]), TableOptions { colour: false, width: Some(110) });
         let row = shown.lines().find(|line| line.contains("0.0.0.0")).expect("a row");
         assert!(row.width() <= 110 && row.contains('…') && row.contains("serverd"), "{row}");
+    }
+
+    #[test]
+    fn a_containers_id_is_told_once_and_short() {
+        let mut listener = Listener { holders: vec![process("/usr/sbin/nginx")], ..tcp("0.0.0.0:40000") };
+        let id = "ab12".repeat(16);
+        listener.holders[0].unit = Some(format!("docker-{id}.scope"));
+        listener.holders[0].container = Some(id);
+        let text = text(&full(vec![listener], &[]), Format::Table);
+        assert!(text.contains("docker-*.scope  ab12ab12ab12  "), "{text}");
     }
 
     #[test]
