@@ -306,6 +306,12 @@ Network of the host
     }
 
     #[test]
+    fn a_row_that_is_denied_and_new_has_both_marks() {
+        let text = text(&full(vec![tcp("0.0.0.0:23")], &[]), Format::Table);
+        assert!(text.contains("\n!+  tcp"), "{text}");
+    }
+
+    #[test]
     fn each_namespace_has_a_block() {
         let blue = Namespace { inode: 7, initial: Some(false), name: Some("blue".to_owned()) };
         let listeners = vec![tcp("0.0.0.0:1"), Listener { namespace: blue, ..tcp("0.0.0.0:2") }];
