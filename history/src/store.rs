@@ -258,16 +258,13 @@ fn set_aside(
     counters: &Counters,
 ) -> Result<Option<PathBuf>, Error> {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let there = names_aside(directory)?;
-    let name = name_aside(seconds, &there);
-    let aside = directory.join(&name);
+    let mut there = names_aside(directory)?;
+    there.sort();
+    let aside = directory.join(name_aside(seconds, &there));
     fs::rename(path, &aside)?;
-    let mut all = there;
-    all.push(name);
-    all.sort();
-    let excess = all.len().saturating_sub(keep);
-    for old in &all[..excess] {
-        let old = directory.join(old);
+    let excess = (there.len() + 1).saturating_sub(keep);
+    // This one is the newest, whatever the clock says of the others.
+    for old in there.iter().map(|name| directory.join(name)).chain([aside.clone()]).take(excess) {
         // A directory may have had the store's name. It is not ours to empty.
         let removed = if old.is_dir() { fs::remove_dir(&old) } else { fs::remove_file(&old) };
         match removed {
@@ -291,11 +288,11 @@ fn names_aside(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// A name that is free, and after those of earlier seconds in the order of bytes.
+/// A name that is free, and after those of the same second in the order of bytes.
 fn name_aside(seconds: u64, taken: &[String]) -> String {
-    let name = |count: usize| format!("{ASIDE_PREFIX}{seconds:012}-{count:03}");
-    // One of one more than are taken is free.
-    (0..=taken.len()).map(name).find(|name| !taken.contains(name)).unwrap_or_else(|| name(taken.len() + 1))
+    let prefix = format!("{ASIDE_PREFIX}{seconds:012}-");
+    let last = taken.iter().filter_map(|name| name.strip_prefix(&prefix)?.parse::<u64>().ok()).max();
+    format!("{prefix}{:03}", last.map_or(0, |last| last.saturating_add(1)))
 }
 
 /// The file's length and what it takes of the disk, in bytes: redb makes files larger ahead of need.
@@ -316,6 +313,8 @@ mod tests {
         assert_eq!(first, "history.redb.damaged-000000000007-000");
         let second = name_aside(7, std::slice::from_ref(&first));
         assert!(second > first, "{second}");
+        // The first has been removed.
+        assert!(name_aside(7, std::slice::from_ref(&second)) > second);
         assert!(name_aside(8, &[]) > second);
     }
 }

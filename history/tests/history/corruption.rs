@@ -15,7 +15,23 @@ struct Stores {
     closed: Vec<u8>,
     killed: Vec<u8>,
     records: BTreeMap<OpeningId, Record<Listener>>,
+    /// Without the last commit.
+    earlier: BTreeMap<OpeningId, Record<Listener>>,
 }
+
+impl Stores {
+    /// Whether a store that opened has what it must have.
+    ///
+    /// One bit is not covered by any checksum: it says which of two commits is the last (redb's `docs/design.md`, "god
+    /// byte"). The other way round it is what a kill in the middle of the last commit leaves, so nobody can tell.
+    fn has_all(&self, found: &BTreeMap<OpeningId, Record<Listener>>, harmed: &[u8], whole: &[u8]) -> bool {
+        let turned = (harmed[GOD_BYTE] ^ whole[GOD_BYTE]) & 1 == 1;
+        *found == self.records || turned && *found == self.earlier
+    }
+}
+
+/// Where it is in the file, after the magic number.
+const GOD_BYTE: usize = 9;
 
 fn stores() -> &'static Stores {
     static STORES: OnceLock<Stores> = OnceLock::new();
@@ -23,7 +39,9 @@ fn stores() -> &'static Stores {
         let state = tempfile::tempdir().unwrap();
         let path = state.path().join("history.redb");
         let (history, _) = History::open(state.path(), limits()).unwrap();
+        let mut earlier = BTreeMap::new();
         for batch in 0..10 {
+            earlier = by_id(records(&history, Query::All));
             let numbers = batch * 100..(batch + 1) * 100;
             let events: Vec<_> = numbers
                 .flat_map(|number| {
@@ -36,7 +54,7 @@ fn stores() -> &'static Stores {
         let killed = fs::read(&path).unwrap();
         let records = by_id(records(&history, Query::All));
         drop(history);
-        Stores { closed: fs::read(&path).unwrap(), killed, records }
+        Stores { closed: fs::read(&path).unwrap(), killed, records, earlier }
     })
 }
 
@@ -98,7 +116,8 @@ proptest! {
         clean in any::<bool>(),
         harms in proptest::collection::vec(any_harm(), 1..4),
     ) {
-        let mut bytes = if clean { stores().closed.clone() } else { stores().killed.clone() };
+        let whole = if clean { &stores().closed } else { &stores().killed };
+        let mut bytes = whole.clone();
         for each in &harms {
             harm(&mut bytes, each);
         }
@@ -114,7 +133,7 @@ proptest! {
             })
         });
         match outcome {
-            Ok(()) => prop_assert!(by_id(read) == stores().records),
+            Ok(()) => prop_assert!(stores().has_all(&by_id(read), &bytes, whole)),
             Err(Error::Damaged(_)) => {}
             Err(error) => prop_assert!(false, "{error:?}"),
         }
@@ -123,7 +142,7 @@ proptest! {
         let (history, found) = History::open(state.path(), limits()).unwrap();
         let there = by_id(records(&history, Query::All));
         match found {
-            Opened::Found { .. } => prop_assert!(there == stores().records),
+            Opened::Found { .. } => prop_assert!(stores().has_all(&there, &bytes, whole)),
             Opened::Fresh(aside) => {
                 prop_assert!(there.is_empty());
                 prop_assert!(aside.kept_as.unwrap().exists());

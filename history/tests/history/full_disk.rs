@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use netsonde_history::{History, Opened, Query, Record};
+use netsonde_history::{History, Opened, Query};
 
-use crate::support::{closed, limits, listener, opened, records};
+use crate::support::{by_id, closed, id, limits, listener, opened, records};
 
 struct Mounted<'a>(&'a Path);
 
@@ -54,9 +54,10 @@ fn a_full_disk_is_an_error_and_the_history_goes_on_when_there_is_room() {
     fs::remove_file(&ballast).unwrap();
     let events: Vec<_> = (batch * 100..(batch + 1) * 100).map(opened).collect();
     history.append(&events).unwrap();
-    let kept: Vec<Record<_>> = records(&history, Query::All);
-    let there = |number: u64| kept.iter().any(|record| record.opening == Some(listener(number)));
-    assert!((0..(batch + 1) * 100).all(there));
+    let kept = by_id(records(&history, Query::All));
+    for number in 0..(batch + 1) * 100 {
+        assert_eq!(kept[&id(number)].opening, Some(listener(number)));
+    }
     assert_eq!(history.statistics().set_aside, 0);
     drop(history);
     let (history, found) = History::open(&directory, limits()).unwrap();
