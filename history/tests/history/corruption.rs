@@ -22,10 +22,11 @@ struct Stores {
 impl Stores {
     /// Whether a store that opened has what it must have.
     ///
-    /// One bit is not covered by any checksum: it says which of two commits is the last (redb's `docs/design.md`, "god
-    /// byte"). The other way round it is what a kill in the middle of the last commit leaves, so nobody can tell.
+    /// No checksum covers the byte that says which of two commits is the last (bit 0), and whether that is known to be
+    /// whole (bit 2; redb's `docs/design.md`, "god byte"). Turned round it is what a kill in the middle of the last
+    /// commit leaves, so nobody can tell.
     fn has_all(&self, found: &BTreeMap<OpeningId, Record<Listener>>, harmed: &[u8], whole: &[u8]) -> bool {
-        let turned = (harmed[GOD_BYTE] ^ whole[GOD_BYTE]) & 1 == 1;
+        let turned = (harmed[GOD_BYTE] ^ whole[GOD_BYTE]) & 0b101 != 0;
         *found == self.records || turned && *found == self.earlier
     }
 }
