@@ -1,0 +1,141 @@
+//! Reading, page by page and in the order of time. A page is one look at the store; between pages nothing is held, so
+//! that a slow reader stands in nobody's way.
+
+use std::iter::Peekable;
+use std::ops::Bound;
+
+use redb::{Database, ReadableDatabase, ReadableTable};
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+use crate::record::{END, ID, OpeningId, Record, Stored, from_end_key};
+use crate::statistics::Counters;
+use crate::store::{ENDED, OPEN, RECORDS};
+
+/// Which records, and in which order. Times are Unix nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Query {
+    /// All, by their beginning.
+    All,
+    /// Those that are open, by their beginning.
+    Open,
+    /// Those that opened or closed at this time or later, by what of both was first since then. Ends that nobody watched
+    /// count as late as they can have been.
+    OpenedOrClosedSince(u64),
+}
+
+/// How far a reader has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    at: u64,
+    id: OpeningId,
+}
+
+/// Records in order, and where to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The records, each with its place.
+    pub records: Vec<Record<T>>,
+    /// Where the next page begins; `None` after the last. A page without records may have a next one.
+    pub next: Option<Position>,
+}
+
+/// The next page of at most `limit` records after a position.
+pub(crate) fn page<T: DeserializeOwned>(
+    database: &Database,
+    query: Query,
+    after: Option<Position>,
+    limit: usize,
+    counters: &Counters,
+) -> Result<Page<T>, Error> {
+    let transaction = database.begin_read()?;
+    let table = transaction.open_table(RECORDS)?;
+    let key = after.map(|after| after.id.to_key());
+    let places = match query {
+        Query::All => {
+            let from = table.range::<&[u8; ID]>(beyond(key.as_ref()))?;
+            from.take(limit).map(|entry| Ok(place(*entry?.0.value()))).collect::<Result<Vec<_>, Error>>()?
+        }
+        Query::Open => {
+            let open = transaction.open_table(OPEN)?;
+            let from = open.range::<&[u8; ID]>(beyond(key.as_ref()))?;
+            from.take(limit).map(|entry| Ok(place(*entry?.0.value()))).collect::<Result<Vec<_>, Error>>()?
+        }
+        Query::OpenedOrClosedSince(since) => {
+            let ended = transaction.open_table(ENDED)?;
+            places_since(&table, &ended, since, after, limit)?
+        }
+    };
+    let next = if places.len() < limit { None } else { places.last().copied() };
+    let mut records = Vec::with_capacity(places.len());
+    for Position { id, .. } in places {
+        let stored = table.get(&id.to_key())?.and_then(|bytes| Stored::from_bytes(bytes.value()));
+        match stored.and_then(|stored| stored.into_record(id)) {
+            Some(record) => records.push(record),
+            None => counters.unreadable.add(1),
+        }
+    }
+    Ok(Page { records, next })
+}
+
+fn place(key: [u8; ID]) -> Position {
+    let id = OpeningId::from_key(&key);
+    Position { at: id.began, id }
+}
+
+/// What comes after a key.
+fn beyond<const N: usize>(key: Option<&[u8; N]>) -> (Bound<&[u8; N]>, Bound<&[u8; N]>) {
+    (key.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
+}
+
+/// Two scans as one: what began since then, in the order of ids, and what ended since then but began before.
+///
+/// The scan of ends meets those again that also began since then, and leaves them out. It is asked only for what ended
+/// no later than the next beginning, so a page never looks further than its last record.
+fn places_since(
+    records: &impl ReadableTable<&'static [u8; ID], &'static [u8]>,
+    ended: &impl ReadableTable<&'static [u8; END], ()>,
+    since: u64,
+    after: Option<Position>,
+    limit: usize,
+) -> Result<Vec<Position>, Error> {
+    // Positions are ordered by time, then by id. One in the scan of beginnings has its id's own time.
+    let first = OpeningId::first_at(after.map_or(since, |after| after.at.max(since))).to_key();
+    let last = after.filter(|after| after.at == after.id.began).map(|after| after.id.to_key());
+    let begin = last.as_ref().map_or(Bound::Included(&first), Bound::Excluded);
+    let began = records
+        .range::<&[u8; ID]>((begin, Bound::Unbounded))?
+        .map(|entry| Ok::<_, Error>(place(*entry?.0.value())));
+    let from = match after {
+        Some(after) => Bound::Excluded(after.id.to_end_key(after.at)),
+        None => Bound::Included(OpeningId::first_at(0).to_end_key(since)),
+    };
+    let ends = ended.range::<&[u8; END]>((from.as_ref(), Bound::Unbounded))?.map(|entry| {
+        let (at, id) = from_end_key(entry?.0.value());
+        Ok::<_, Error>(Position { at, id })
+    });
+    merge(began.peekable(), ends.peekable(), since, limit)
+}
+
+fn merge(
+    mut began: Peekable<impl Iterator<Item = Result<Position, Error>>>,
+    mut ended: Peekable<impl Iterator<Item = Result<Position, Error>>>,
+    since: u64,
+    limit: usize,
+) -> Result<Vec<Position>, Error> {
+    let mut places = Vec::with_capacity(limit);
+    while places.len() < limit {
+        let end_first = match (began.peek(), ended.peek()) {
+            (None, None) => break,
+            (Some(Ok(beginning)), Some(Ok(end))) => end < beginning,
+            // A failed read is taken next, and ends the page.
+            (_, Some(Err(_))) | (None, Some(Ok(_))) => true,
+            (Some(Err(_)), _) | (Some(Ok(_)), None) => false,
+        };
+        let next = if end_first { ended.next() } else { began.next() };
+        if let Some(place) = next.transpose()? {
+            places.extend((!end_first || place.id.began < since).then_some(place));
+        }
+    }
+    Ok(places)
+}
