@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::MissedTickBehavior;
 
-use crate::aggregate::{Aggregation, Command, End, Status};
-use crate::api::Api;
+use crate::aggregate::{Aggregation, Command, End, Publish, Status};
+use crate::api::{Api, Shown};
 use crate::cli::RunArgs;
 use crate::collect::Collector;
 use crate::config::{self, Config, Environment, FlowAttribute, Sources, Word};
@@ -79,11 +79,13 @@ pub async fn run(args: &RunArgs, config: Config, environment: Environment<'_>) -
     for signal in &signals {
         tracing::info!(signal = signal.name, state = %signal.state, "signal");
     }
-    let (publish, status) = watch::channel(Status::default());
+    let (status_to, status) = watch::channel(Status::default());
+    let (inventory_to, inventory) = watch::channel(None);
+    let publish = Publish { status: status_to, inventory: inventory_to };
     let (commands, orders) = mpsc::channel(4);
     let aggregation = Aggregation::new(config.clone(), exporters, publish);
     let aggregating = tokio::spawn(aggregation.run(collected, orders, FLUSH_GRACE));
-    let api = match Api::start(&config.api.socket, status.clone()).await {
+    let api = match Api::start(&config.api.socket, Shown { status: status.clone(), inventory }).await {
         Ok(api) => Some(api),
         // Somebody who just wants to look must not be stopped by a daemon that is already there.
         Err(e) => {
@@ -253,7 +255,8 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn options(config: &Config) -> Options {
+/// How the probes are loaded.
+pub fn options(config: &Config) -> Options {
     let switches = [
         ("tcp", config.signals.tcp),
         ("udp", config.signals.udp),
@@ -286,10 +289,15 @@ fn exporters(config: &Config, environment: Environment<'_>) -> anyhow::Result<Ex
     Exporters::start(destinations, &resource(config))
 }
 
+/// Name of this host.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// The host and this service; what was configured wins.
 fn resource(config: &Config) -> Vec<(String, AttributeValue)> {
     let host = rustix::system::uname();
-    let host_name = host.nodename().to_string_lossy();
+    let host_name = host_name();
     let arch = match host.machine().to_str() {
         Ok("x86_64") => "amd64",
         Ok("aarch64") => "arm64",
@@ -299,7 +307,7 @@ fn resource(config: &Config) -> Vec<(String, AttributeValue)> {
     let found = [
         ("service.name", "netsonde"),
         ("service.version", env!("CARGO_PKG_VERSION")),
-        ("host.name", host_name.as_ref()),
+        ("host.name", host_name.as_str()),
         ("host.id", machine_id.trim()),
         ("host.arch", arch),
         ("os.type", "linux"),

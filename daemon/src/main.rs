@@ -6,6 +6,7 @@
 mod aggregate;
 mod api;
 mod app;
+mod audit;
 mod cli;
 mod collect;
 mod config;
@@ -18,13 +19,14 @@ mod registry;
 mod select;
 mod telemetry;
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{BufWriter, IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
+use netsonde_audit::format::TableOptions;
 use tracing::level_filters::LevelFilter;
 
-use crate::cli::{Cli, Command, RunArgs, StatusArgs};
+use crate::cli::{AuditArgs, Cli, Command, ConfigArgs, RunArgs, StatusArgs};
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         )
         .map_err(Into::into),
         Command::Status(args) => status(&args),
+        Command::Audit(args) => audit(&args),
     };
     outcome.unwrap_or_else(|e| complain(&format!("{e:#}"), Exit::Failure)).into()
 }
@@ -57,13 +60,37 @@ fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 }
 
 fn status(args: &StatusArgs) -> anyhow::Result<Exit> {
-    let run = RunArgs { config: args.config.clone(), output: Vec::new(), interval: None };
-    let config = match app::configuration(&run, &environment) {
+    let config = match configuration(&args.config) {
         Ok(config) => config,
         Err(e) => return Ok(complain(&e.to_string(), Exit::Config)),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(cli::status::status(&config.api.socket, args.json, &mut stdout()))
+}
+
+fn audit(args: &AuditArgs) -> anyhow::Result<Exit> {
+    let config = match configuration(&args.config) {
+        Ok(config) => config,
+        Err(e) => return Ok(complain(&e.to_string(), Exit::Config)),
+    };
+    let terminal = stdout().is_terminal();
+    let table = TableOptions {
+        colour: terminal && environment("NO_COLOR").is_none_or(|v| v.is_empty()),
+        width: if terminal { terminal_width() } else { None },
+    };
+    cli::audit::audit(args, &config, table, &mut BufWriter::new(stdout().lock()), &mut stderr())
+}
+
+fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stdout()).ok()?;
+    // A serial line says 0 for what it does not know.
+    (size.ws_col > 0).then_some(size.ws_col.into())
+}
+
+/// The configuration of a command that asks the daemon.
+fn configuration(args: &ConfigArgs) -> Result<config::Config, config::ConfigError> {
+    let run = RunArgs { config: args.clone(), output: Vec::new(), interval: None };
+    app::configuration(&run, &environment)
 }
 
 /// The one place that reads the environment.

@@ -234,8 +234,11 @@ struct listener_record {
 	__u8 ipv6_only;
 	__u8 shared;	/* more than one process holds it */
 	__u8 transport; /* IPPROTO_TCP or IPPROTO_UDP */
-	__u8 connected; /* UDP: takes datagrams of one peer only */
-	__u8 reserved[4];
+	__u8 connected; /* UDP: takes datagrams of one peer only, the next two */
+	__u8 peer_address[16];
+	__u16 peer_port;
+	__u8 port_chosen; /* bind() named the port; else the kernel took one */
+	__u8 reserved;
 }; /* a struct accept_totals follows it */
 
 enum held_kind {

@@ -119,6 +119,11 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Its configuration file, which names its socket.
+    pub fn configuration(&self) -> PathBuf {
+        self.directory.path().join("netsonde.toml")
+    }
+
     /// The file of OTLP/JSON lines.
     pub fn output(&self) -> PathBuf {
         self.directory.path().join(OUTPUT)

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use netsonde_audit::report::Source;
 use netsonde_dns::codes::ResponseCode;
 use netsonde_dns::matching::{Lookup, Outcome};
 use netsonde_dns::questions::{QuestionLimits, QuestionNames};
@@ -30,13 +31,14 @@ use super::status::{
     RuleStatus, SeriesStatus, SignalStatus, Status, SweepStatus,
 };
 use super::{logs, own};
+use crate::audit::{Circumstances, Inventory, Places, Taker};
 use crate::collect::{Collected, Reading, SweepReport};
 use crate::config::{Config, EventKind, FlowAttribute};
 use crate::enrich::{
     Clock, Masker, Names, NamesConfig, Peering, Process, ProcessTable, SearchSuffix, SearchSuffixes, Users,
 };
 use crate::export::{DestinationStatistics, Exporters, LossReason, Signal, SignalStatistics};
-use crate::select::{ProcessFacts, Selection, Selections};
+use crate::select::{Selection, Selections, user_id, with_facts};
 use crate::telemetry::{LogRecord, MetricData, Telemetry};
 
 /// Log records are handed on after this long, or when so many have come together.
@@ -57,6 +59,14 @@ pub enum End {
     Drained,
     /// Nobody reads any of the outputs any more.
     Abandoned,
+}
+
+/// Where the task shows what it knows, after each sweep.
+pub struct Publish {
+    /// How it is doing.
+    pub status: watch::Sender<Status>,
+    /// What listens; nothing before the first sweep.
+    pub inventory: watch::Sender<Option<Arc<Inventory>>>,
 }
 
 /// The state of the task.
@@ -85,7 +95,7 @@ pub struct Aggregation {
     unattributed: u64,
     last_sweep_unix_ns: u64,
     status: Status,
-    publish: watch::Sender<Status>,
+    publish: Publish,
 }
 
 /// An ended process that owned sockets is kept for so long: its last flows come with the next sweep, but what it
@@ -130,9 +140,9 @@ fn masker(config: &Config) -> Option<Masker> {
 }
 
 impl Aggregation {
-    /// A task that sends to `exporters` and publishes its status.
+    /// A task that sends to `exporters` and publishes its status and what listens.
     #[must_use]
-    pub fn new(config: Config, exporters: Exporters, publish: watch::Sender<Status>) -> Self {
+    pub fn new(config: Config, exporters: Exporters, publish: Publish) -> Self {
         let now = Clock::read().unix_ns();
         let status = Status {
             version: env!("CARGO_PKG_VERSION"),
@@ -451,22 +461,7 @@ impl Aggregation {
 
     /// Judges by the rules that the kernel left open, and counts the one that decides.
     fn is_observed(&mut self, candidates: RuleMask, owner: Owner, process: Option<&Process>) -> bool {
-        let ancestors =
-            |test: &dyn Fn(&str) -> bool| process.is_some_and(|p| p.ancestors().any(|a| test(a.path())));
-        let facts = process.map(|p| {
-            let context = p.context.as_deref();
-            ProcessFacts {
-                path: p.path(),
-                script: p.program.script.as_deref(),
-                unit: context.and_then(|c| c.unit.as_deref()),
-                user_unit: context.and_then(|c| c.user_unit.as_deref()),
-                container: context.and_then(|c| c.container.as_ref()).map(|c| &*c.id),
-                ancestors: &ancestors,
-            }
-        });
-        // The kernel is no user.
-        let uid = (owner.process.is_known() && !owner.is_kernel()).then_some(owner.uid);
-        self.selections.includes(candidates, uid, facts)
+        with_facts(owner, process, |uid, facts| self.selections.includes(candidates, uid, facts))
     }
 
     /// All processes that hold a socket, when they are several and their names are known.
@@ -502,7 +497,7 @@ impl Aggregation {
                 self.take_lookups(&clock);
                 self.names.forget(clock.boot_ns());
                 data.extend(self.series.collect(now));
-                data.extend(self.count_listeners(&sweep.listeners, now));
+                data.extend(self.count_listeners(&sweep.listeners, &clock));
                 self.last_sweep_unix_ns = now;
             }
             Err(error) => {
@@ -515,7 +510,7 @@ impl Aggregation {
         // Events that came before the sweep are told before its sums.
         self.flush_logs();
         self.exporters.send(&Telemetry::Metrics(Arc::new(data)));
-        self.publish.send_replace(self.status.clone());
+        self.publish.status.send_replace(self.status.clone());
     }
 
     fn take_flow(&mut self, flow: &Flow, counts: &FlowCounts, since: u64, clock: &Clock) {
@@ -576,13 +571,23 @@ impl Aggregation {
         }
     }
 
-    /// A gauge: made anew by each sweep, so that a listener that is gone leaves nothing behind.
-    fn count_listeners(&mut self, found: &[Listener], now: u64) -> Vec<MetricData> {
+    /// The inventory of what listens, and the gauge of it: made anew by each sweep, so that a listener that is gone
+    /// leaves nothing behind.
+    fn count_listeners(&mut self, found: &[Listener], clock: &Clock) -> Vec<MetricData> {
+        let now = clock.unix_ns();
         self.listeners = Store::new(self.config.metrics.clone(), now);
-        // A socket of UDP that is connected takes from one peer only, and listens no more than a client does.
-        for listener in found.iter().filter(|l| !l.connected) {
+        let places = Places::read();
+        let mut rows = Vec::with_capacity(found.len());
+        for listener in found {
             let process = self.name(listener.owner);
             if !self.is_observed(listener.rules, listener.owner, process.as_deref()) {
+                continue;
+            }
+            let at = Circumstances { places: &places, clock, source: Source::Daemon };
+            let mut taker = Taker::new(&mut self.processes, &mut self.users, &self.holders, at);
+            rows.push(taker.listener(listener, process.clone()));
+            // A socket of UDP that is connected takes from one peer only, and listens no more than a client does.
+            if listener.peer.is_some() {
                 continue;
             }
             let user = self.user(listener.owner);
@@ -604,13 +609,20 @@ impl Aggregation {
             };
             self.listeners.add(Some(&flow), [one].into_iter(), now, now);
         }
+        let at = Circumstances { places: &places, clock, source: Source::Daemon };
+        let mut taker = Taker::new(&mut self.processes, &mut self.users, &self.holders, at);
+        let selections = &self.selections;
+        rows.extend(taker.special(|owner, process| {
+            with_facts(owner, process, |uid, facts| selections.includes_portless(uid, facts))
+        }));
+        self.publish.inventory.send_replace(Some(Arc::new(Inventory { taken_unix_ns: now, listeners: rows })));
         self.listeners_folded += self.listeners.statistics().folded;
         self.listeners.collect(now)
     }
 
     /// Name of the owner's user; the kernel has none.
     fn user(&mut self, owner: Owner) -> Option<Arc<str>> {
-        (owner.process.is_known() && !owner.is_kernel()).then(|| self.users.name(owner.uid))
+        user_id(owner).map(|uid| self.users.name(uid))
     }
 
     fn note(&mut self, report: &SweepReport, now: u64) {

@@ -1,20 +1,24 @@
 //! The local API: HTTP on a Unix socket that the owner and the group of its file may use. Serves the
-//! daemon's status; it changes nothing.
+//! daemon's status and what listens; it changes nothing.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
+use jiff::Timestamp;
+use netsonde_audit::model::Listener;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::sync::{oneshot, watch};
 
 use crate::aggregate::{Finding, Grade, Status, judge};
+use crate::audit::Inventory;
 
 /// The body of `/api/v1/status`, as [`crate::cli::status`] reads it back.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +29,24 @@ pub struct StatusAnswer {
     pub findings: Vec<Finding>,
     /// Everything that is known.
     pub status: serde_json::Value,
+}
+
+/// The body of `/api/v1/listeners`, as [`crate::cli::audit`] reads it back.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ListenersAnswer {
+    /// When they were read, RFC 3339 in UTC.
+    pub time: String,
+    /// A row a socket, with the keys of `netsonde audit --format json`.
+    pub listeners: Vec<Listener>,
+}
+
+/// What the API shows.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// How the daemon is doing.
+    pub status: watch::Receiver<Status>,
+    /// What listens; nothing before the first sweep.
+    pub inventory: watch::Receiver<Option<Arc<Inventory>>>,
 }
 
 /// A running API.
@@ -39,12 +61,13 @@ impl Api {
     /// # Errors
     ///
     /// When the socket cannot be made, or another daemon answers on it.
-    pub async fn start(path: &Path, status: watch::Receiver<Status>) -> anyhow::Result<Self> {
+    pub async fn start(path: &Path, shown: Shown) -> anyhow::Result<Self> {
         let listener = bind(path).await.with_context(|| format!("cannot listen on {}", path.display()))?;
         let router = Router::new()
             .route("/healthz", get(healthz))
             .route("/api/v1/status", get(answer))
-            .with_state(status);
+            .route("/api/v1/listeners", get(listeners))
+            .with_state(shown);
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(async move {
             let until = async {
@@ -87,18 +110,25 @@ async fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn healthz(State(status): State<watch::Receiver<Status>>) -> (StatusCode, &'static str) {
-    if status.borrow().sweep.count > 0 {
+async fn healthz(State(shown): State<Shown>) -> (StatusCode, &'static str) {
+    if shown.status.borrow().sweep.count > 0 {
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "no sweep yet\n")
     }
 }
 
-async fn answer(State(status): State<watch::Receiver<Status>>) -> Result<Json<StatusAnswer>, StatusCode> {
-    let status = status.borrow().clone();
+async fn answer(State(shown): State<Shown>) -> Result<Json<StatusAnswer>, StatusCode> {
+    let status = shown.status.borrow().clone();
     let findings = judge(&status);
     let grade = findings.iter().map(|f| f.grade).max().unwrap_or(Grade::Ok);
     let status = serde_json::to_value(status).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(Json(StatusAnswer { grade, findings, status }))
+}
+
+async fn listeners(State(shown): State<Shown>) -> Result<Json<ListenersAnswer>, StatusCode> {
+    let inventory = shown.inventory.borrow().clone().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    let time = Timestamp::from_nanosecond(i128::from(inventory.taken_unix_ns));
+    let time = time.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(Json(ListenersAnswer { time: time.to_string(), listeners: inventory.listeners.clone() }))
 }

@@ -6,9 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use netsonde_audit::format::Format;
+use netsonde_audit::words::Word as _;
 
 use crate::config::{Output, Overrides, parse_interval};
 
+mod ask;
+pub mod audit;
 pub mod check_config;
 pub mod status;
 
@@ -17,7 +21,17 @@ Exit codes:
   0   done
   1   failed while running
   2   wrong command line
+  3   audit --diff: what listens differs from the baseline
   77  cannot run here: a capability or the kernel's BTF is missing
+  78  wrong configuration";
+
+const AUDIT_EXIT_CODES: &str = "\
+Exit codes:
+  0   done; with --diff: nothing differs
+  1   failed while running, or a baseline cannot be read or written
+  2   wrong command line
+  3   with --diff: something is new, gone or changed
+  77  no daemon answers, and the kernel cannot be read here: a capability or its BTF is missing
   78  wrong configuration";
 
 /// See which programs talk to whom: TCP observations of this host as OTLP metrics and logs.
@@ -38,6 +52,12 @@ pub enum Command {
     CheckConfig(CheckConfigArgs),
     /// Show how the running daemon is doing
     Status(StatusArgs),
+    /// Show what listens on this host, and what has changed since it was right
+    ///
+    /// Asks the running daemon. Without one it reads the kernel once, which needs root and is said on standard error:
+    /// who opened a socket, when, and what it accepted is not known then.
+    #[command(after_help = AUDIT_EXIT_CODES)]
+    Audit(Box<AuditArgs>),
 }
 
 /// Which configuration.
@@ -89,6 +109,65 @@ pub struct StatusArgs {
     /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of `netsonde audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// The configuration file, which names the daemon's socket.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Show what listens now, which is what is done without any other flag
+    #[arg(long)]
+    pub listening: bool,
+    /// How to write it: table, json, csv, ndjson, html or sarif
+    ///
+    /// sarif (2.1.0) has what differs from the baseline, and what the policy denies.
+    #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = format)]
+    pub format: Format,
+    /// Which sockets.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Write what listens now to a file, as what is right
+    #[arg(long, value_name = "FILE", group = "purpose")]
+    pub save_baseline: Option<PathBuf>,
+    /// Show what is new, gone or changed since that file was written; the exit code is 3 when there is something
+    #[arg(long, value_name = "FILE", group = "purpose")]
+    pub diff: Option<PathBuf>,
+    /// Print [[audit.rule]] tables that allow what listens now, to be read before they are used
+    #[arg(long, group = "purpose")]
+    pub suggest_policy: bool,
+    /// With --save-baseline and --diff: also UDP sockets that come and go with what their programs ask of others
+    #[arg(long, requires = "purpose")]
+    pub with_ephemeral: bool,
+}
+
+/// Which sockets `netsonde audit` is about. A socket is shown when each flag that is given has a value that it
+/// matches; values of one flag are separated by commas, or the flag is given again.
+#[derive(Debug, Args)]
+pub struct FilterArgs {
+    /// Only these ports, or ranges of them, such as 22 or 8000-8999
+    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    pub port: Vec<String>,
+    /// Only programs with such a path, or script; a glob
+    #[arg(long, value_name = "GLOB")]
+    pub binary: Vec<String>,
+    /// Only such systemd units, of the system or of a user; a glob
+    #[arg(long, value_name = "GLOB")]
+    pub unit: Vec<String>,
+    /// Only addresses of this reach: loopback, private, any or public
+    #[arg(long, value_name = "CLASS", value_delimiter = ',')]
+    pub class: Vec<String>,
+    /// Only these network namespaces: initial, other, a name of ip netns, or an inode number
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    pub namespace: Vec<String>,
+    /// Only these transports: tcp, udp, sctp, raw or packet
+    #[arg(long, value_name = "TRANSPORT", value_delimiter = ',')]
+    pub transport: Vec<String>,
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    Format::parse(text)
 }
 
 #[cfg(test)]

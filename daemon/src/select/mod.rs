@@ -14,8 +14,11 @@ use netsonde_probes::select::{KernelRule, KernelSelection, RuleMatches};
 
 use crate::config::select::{Action, Globs, RuleConfig, SelectConfig, Transport};
 
+mod facts;
 #[cfg(test)]
 mod tests;
+
+pub use facts::{user_id, with_facts};
 
 /// What is known of a process. A text that is empty is not known.
 #[derive(Clone, Copy)]
@@ -80,6 +83,16 @@ impl Selection {
             .find(|&index| self.rules.get(index).is_some_and(|rule| suits(rule, uid, process)));
         let action = rule.map_or(self.default, |index| self.rules[index].action);
         Decision { included: action == Action::Include, rule }
+    }
+
+    /// Decides over a socket that has neither a port nor another end, as a raw one: by the first rule that asks for
+    /// none of both, nor for a transport, and that the user and the process match.
+    #[must_use]
+    pub fn includes_portless(&self, uid: Option<u32>, process: Option<ProcessFacts<'_>>) -> bool {
+        let asks_for_less =
+            |rule: &RuleConfig| rule.ports.is_empty() && rule.addresses.is_empty() && rule.transports.is_empty();
+        let rule = self.rules.iter().find(|rule| asks_for_less(rule) && suits(rule, uid, process));
+        rule.map_or(self.default, |rule| rule.action) == Action::Include
     }
 
     /// Names of the rules, in their order.
@@ -161,6 +174,13 @@ impl Selections {
             }
         }
         decision.included
+    }
+
+    /// Whether a socket is observed that has neither a port nor another end; by the rules in force, and not counted:
+    /// each look at it would count it again.
+    #[must_use]
+    pub fn includes_portless(&self, uid: Option<u32>, process: Option<ProcessFacts<'_>>) -> bool {
+        self.in_force().includes_portless(uid, process)
     }
 
     /// Takes the kernel's counts, if they are of the rules in force.

@@ -1,6 +1,6 @@
 //! Sockets that take what nobody of this host asked for, and who holds them.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::{Owner, Plain, RuleMask, Transport, address, raw, read};
 
@@ -34,8 +34,10 @@ pub struct Listener {
     pub queued: u32,
     /// Sockets that share the port with `SO_REUSEPORT`; `None` where that has not been set.
     pub reuseport_group: Option<u16>,
-    /// UDP: it takes datagrams of one peer only.
-    pub connected: bool,
+    /// UDP: it is connected, and takes datagrams of this peer only.
+    pub peer: Option<SocketAddr>,
+    /// bind(2) named the port; else the kernel took one that was free.
+    pub port_chosen: bool,
     /// An IPv6 socket that takes no IPv4.
     pub ipv6_only: bool,
     /// Several processes hold it, or may.
@@ -121,7 +123,8 @@ pub(crate) fn listener(bytes: &[u8]) -> Option<Listener> {
         backlog: r.backlog,
         queued: r.queued,
         reuseport_group: (r.reuseport_group != 0).then_some(r.reuseport_group),
-        connected: r.connected != 0,
+        peer: (r.connected != 0).then(|| SocketAddr::new(address(r.peer_address), r.peer_port)),
+        port_chosen: r.port_chosen != 0,
         ipv6_only: r.ipv6_only != 0,
         shared: r.shared != 0,
         accepts: (&accepts).into(),
