@@ -247,7 +247,7 @@ fn filters_choose_and_formats_are_written() {
         (format!("--port {loopback} --transport tcp --class loopback --namespace initial"), 1),
         (format!("--port {loopback} --transport tcp --class any"), 0),
         (format!("--port {loopback} --transport tcp --namespace other"), 0),
-        (format!("--port {loopback} --transport tcp --binary /usr/**/python3*"), 1),
+        (format!("--port {loopback} --transport tcp --binary /**/python3*"), 1),
         (format!("--port {loopback} --transport tcp --binary /bin/none"), 0),
         (format!("--port {loopback} --transport tcp --unit no-such.service"), 0),
         (format!("--port {loopback},{} --transport tcp", port("reuseport", "tcp")), 4),
