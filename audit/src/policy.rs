@@ -141,6 +141,43 @@ impl Rule {
         socket && (!self.asks_for_process() || self.matches_holders(listener))
     }
 
+    /// Each list by its key, as one would write it.
+    #[must_use]
+    pub fn written(&self) -> [(&'static str, Vec<String>); 8] {
+        fn words<T: Word>(values: &[T]) -> Vec<String> {
+            values.iter().map(|value| value.word().to_owned()).collect()
+        }
+        let range = |range: &RangeInclusive<u16>| match (range.start(), range.end()) {
+            (low, high) if low == high => low.to_string(),
+            (low, high) => format!("{low}-{high}"),
+        };
+        let user = |user: &UserMatch| match user {
+            UserMatch::Id(id) => id.to_string(),
+            UserMatch::Name(name) => name.clone(),
+        };
+        let container = |container: &ContainerMatch| match container {
+            ContainerMatch::Any => "*".to_owned(),
+            ContainerMatch::None => "none".to_owned(),
+            ContainerMatch::Prefix(prefix) => prefix.clone(),
+        };
+        let namespace = |namespace: &NamespaceMatch| match namespace {
+            NamespaceMatch::Initial => "initial".to_owned(),
+            NamespaceMatch::Other => "other".to_owned(),
+            NamespaceMatch::Name(name) => name.clone(),
+            NamespaceMatch::Inode(inode) => inode.to_string(),
+        };
+        [
+            ("ports", self.ports.iter().map(range).collect()),
+            ("transports", words(&self.transports)),
+            ("classes", words(&self.classes)),
+            ("binaries", self.binaries.patterns().to_vec()),
+            ("users", self.users.iter().map(user).collect()),
+            ("units", self.units.patterns().to_vec()),
+            ("containers", self.containers.iter().map(container).collect()),
+            ("namespaces", self.namespaces.iter().map(namespace).collect()),
+        ]
+    }
+
     fn asks_for_process(&self) -> bool {
         !(self.binaries.is_empty()
             && self.users.is_empty()

@@ -98,7 +98,8 @@ fn as_ss_has_it(rows: &[Value], namespace: u64) -> Vec<String> {
             (v4, None) => v4.to_owned(),
         };
         // The loopback is the first interface of every namespace.
-        let interface = row["network.interface.name"].as_str().map(|name| if name == "1" { "lo" } else { name });
+        let interface =
+            row["network.interface.name"].as_str().map(|name| if name == "1" { "lo" } else { name });
         let interface = interface.map_or(String::new(), |name| format!("%{name}"));
         let transport = row["network.transport"].as_str().unwrap();
         format!("{transport} {address}{interface}:{}", row["server.port"])
@@ -212,7 +213,10 @@ fn the_inventory_is_what_ss_says_in_every_namespace() {
     let opened = |row: &&Value| row["process.pid"] == there.pid && row["network.transport"] == "tcp";
     for row in known.iter().filter(opened) {
         assert_eq!(row["netsonde.audit.source"], "daemon");
-        assert!(row["netsonde.listen.opened"].is_string() && row["netsonde.listen.accepted"] == 0, "{row:#?}");
+        assert!(
+            row["netsonde.listen.opened"].is_string() && row["netsonde.listen.accepted"] == 0,
+            "{row:#?}"
+        );
         assert_eq!(row["netsonde.listen.opened_by"]["process.pid"], there.pid);
     }
     assert!(daemon.stop().unwrap().points.len() > 1);
@@ -273,6 +277,38 @@ fn filters_choose_and_formats_are_written() {
     let suggested = audit(&configuration, &format!("--port {loopback} --transport tcp --suggest-policy"));
     let text = String::from_utf8(suggested.stdout).unwrap();
     assert!(text.contains("[[audit.rule]]") && text.contains("python3"), "{text}");
+}
+
+#[test]
+fn rules_of_the_configuration_are_shown() {
+    let _host = Host::acquire().unwrap();
+    let place = Namespace::new().unwrap();
+    let (_running, opened) = open(Some(&place));
+    let socket = opened.sockets.iter().find(|socket| socket.kind == "dual-stack").unwrap();
+    let rules = format!(
+        "[[audit.rule]]\nname = \"no-snakes\"\naction = \"deny\"\nports = \"{}\"\nbinaries = \"/**/python3*\"\n",
+        socket.port.unwrap()
+    );
+    let daemon = Daemon::start(&rules).unwrap();
+    let inode = place.inode().unwrap();
+    let rows = rows(&daemon.configuration(), &format!("--namespace {inode} --transport tcp"));
+    assert!(!rows.is_empty());
+    for row in rows {
+        let is_it = row["server.port"] == socket.port.unwrap();
+        let expected = if is_it { ("deny", "no-snakes") } else { ("allow", "default") };
+        assert_eq!(
+            (&row["netsonde.audit.action"], &row["netsonde.audit.rule"]),
+            (&expected.0.into(), &expected.1.into())
+        );
+    }
+    let output = audit(&daemon.configuration(), &format!("--namespace {inode} --format sarif"));
+    let sarif: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 1);
+
+    let (code, path, errors) =
+        Daemon::refused("", "[[audit.rule]]\nname = \"x\"\naction = \"deny\"\nports = \"9-3\"\n").unwrap();
+    assert_eq!(code, Some(78));
+    assert!(errors.contains(&format!("{}:4:", path.display())), "{errors}");
 }
 
 #[test]

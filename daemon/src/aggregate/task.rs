@@ -615,7 +615,9 @@ impl Aggregation {
         rows.extend(taker.special(|owner, process| {
             with_facts(owner, process, |uid, facts| selections.includes_portless(uid, facts))
         }));
-        self.publish.inventory.send_replace(Some(Arc::new(Inventory { taken_unix_ns: now, listeners: rows })));
+        self.publish
+            .inventory
+            .send_replace(Some(Arc::new(Inventory { taken_unix_ns: now, listeners: rows })));
         self.listeners_folded += self.listeners.statistics().folded;
         self.listeners.collect(now)
     }

@@ -219,7 +219,10 @@ mod tests {
             opener: Some(party(5, "/usr/bin/starter")),
         };
         let row = row(&found(), &parties, Source::Daemon);
-        assert_eq!((row.transport, row.address, row.port), (Transport::Tcp, Some(found().address), Some(443)));
+        assert_eq!(
+            (row.transport, row.address, row.port),
+            (Transport::Tcp, Some(found().address), Some(443))
+        );
         assert_eq!((row.ipv6_only, row.automatic_port, row.cookie), (Some(true), Some(false), Some(77)));
         assert_eq!((row.backlog, row.queued), (Some(128), Some(3)));
         assert_eq!((row.reuse_port, row.reuse_port_sockets), (Some(true), Some(4)));

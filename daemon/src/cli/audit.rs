@@ -13,7 +13,7 @@ use netsonde_audit::drift::{self, Drift};
 use netsonde_audit::filter::{Filter, FilterText};
 use netsonde_audit::format::{self, Format, TableOptions};
 use netsonde_audit::model::Listener;
-use netsonde_audit::policy::NamespaceMatch;
+use netsonde_audit::policy::{NamespaceMatch, Policy};
 use netsonde_audit::report::{Report, Source};
 use netsonde_audit::stable::DEFAULT_EPHEMERAL_PORTS;
 use netsonde_audit::suggest::suggest_policy;
@@ -58,7 +58,14 @@ pub fn audit(
     };
     let listeners = inventory.listeners.into_iter().filter(|listener| filter.matches(listener)).collect();
     let options = Options { ephemeral_ports: ephemeral_ports(), with_ephemeral: args.with_ephemeral };
-    let now = Now { host: app::host_name(), taken_unix_ns: inventory.taken_unix_ns, source, listeners, options };
+    let now = Now {
+        host: app::host_name(),
+        taken_unix_ns: inventory.taken_unix_ns,
+        source,
+        listeners,
+        options,
+        policy: &config.audit,
+    };
     let written = if let Some(path) = &args.save_baseline {
         let count = now.save(path)?;
         writeln!(err, "netsonde: {count} listeners are in {}", path.display())?;
@@ -79,17 +86,24 @@ pub fn audit(
 }
 
 /// What listens, and what is needed to compare it.
-struct Now {
+struct Now<'a> {
     host: String,
     taken_unix_ns: u64,
     source: Source,
     listeners: Vec<Listener>,
     options: Options,
+    policy: &'a Policy,
 }
 
-impl Now {
+impl Now<'_> {
     fn report(&self) -> Report {
-        Report::of_listeners(&self.host, self.taken_unix_ns, self.source, self.listeners.clone())
+        let mut report =
+            Report::of_listeners(&self.host, self.taken_unix_ns, self.source, self.listeners.clone());
+        // Without any rule everything may listen, and a verdict would say nothing.
+        if *self.policy != Policy::default() {
+            report.judge(self.policy);
+        }
+        report
     }
 
     fn baseline(&self) -> Baseline {
@@ -142,9 +156,11 @@ fn filter(args: &FilterArgs, compares: bool) -> Result<Filter, String> {
     let is_inode = |namespace: &NamespaceMatch| matches!(namespace, NamespaceMatch::Inode(_));
     if compares && filter.namespaces.iter().any(is_inode) {
         // It would match nothing of the baseline, and all in that namespace would be new.
-        return Err("a baseline has no inode numbers, which change at each restart: write the name that `ip netns` \
+        return Err(
+            "a baseline has no inode numbers, which change at each restart: write the name that `ip netns` \
                     gives the namespace, or \"other\""
-            .to_owned());
+                .to_owned(),
+        );
     }
     Ok(filter)
 }
@@ -170,8 +186,9 @@ fn read(config: &Config, err: &mut impl Write) -> anyhow::Result<Result<Read, Ex
     match error.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
         Some(io::ErrorKind::PermissionDenied) => {
-            return Err(error
-                .context(format!("this user may not ask the daemon at {shown}; members of the socket's group may")));
+            return Err(error.context(format!(
+                "this user may not ask the daemon at {shown}; members of the socket's group may"
+            )));
         }
         _ => return Err(error.context(format!("the daemon at {shown} does not say what listens"))),
     }
@@ -216,6 +233,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use netsonde_audit::model::Transport;
+    use netsonde_audit::policy::Action;
 
     use super::*;
 
@@ -224,8 +242,11 @@ mod tests {
         Listener::new(Transport::Tcp, Some(address.ip()), Some(address.port()))
     }
 
-    fn now(listeners: Vec<Listener>) -> Now {
+    static EVERYTHING: Policy = Policy { rules: Vec::new(), default: Action::Allow };
+
+    fn now(listeners: Vec<Listener>) -> Now<'static> {
         Now {
+            policy: &EVERYTHING,
             host: "host".to_owned(),
             taken_unix_ns: 0,
             source: Source::Daemon,
@@ -237,7 +258,8 @@ mod tests {
     fn compared(before: &[Listener], after: Vec<Listener>, format: Format) -> (Exit, String) {
         let before = now(before.to_vec()).baseline();
         let mut out = Vec::new();
-        let exit = now(after).compare(&before, format, TableOptions::default(), &mut out).expect("memory takes all");
+        let exit =
+            now(after).compare(&before, format, TableOptions::default(), &mut out).expect("memory takes all");
         (exit, String::from_utf8(out).expect("UTF-8"))
     }
 
@@ -255,6 +277,15 @@ mod tests {
         assert_eq!(told, [(&23.into(), &"new".into()), (&80.into(), &"gone".into())]);
         let (exit, text) = compared(&before, before.to_vec(), Format::Json);
         assert_eq!((exit, text.as_str()), (Exit::Ok, "[]\n"));
+    }
+
+    #[test]
+    fn rows_are_judged_when_there_is_a_policy() {
+        let verdict = |now: &Now<'_>| now.report().rows[0].verdict.as_ref().map(|verdict| verdict.action);
+        let listening = now(vec![tcp("0.0.0.0:22")]);
+        assert_eq!(verdict(&listening), None);
+        let policy = Policy { default: Action::Deny, ..Policy::default() };
+        assert_eq!(verdict(&Now { policy: &policy, ..listening }), Some(Action::Deny));
     }
 
     #[test]

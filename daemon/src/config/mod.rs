@@ -9,10 +9,12 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use netsonde_audit::policy::Policy;
 use tracing::level_filters::LevelFilter;
 
 use crate::telemetry::Temporality;
 
+mod audit;
 mod dns;
 mod document;
 pub mod export;
@@ -54,6 +56,8 @@ pub struct Config {
     pub signals: Signals,
     /// Which sockets are observed.
     pub select: SelectConfig,
+    /// What may listen.
+    pub audit: Policy,
     /// Log events.
     pub events: Events,
     /// What is told of processes.

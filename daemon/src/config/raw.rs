@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use netsonde_audit::policy::RawAudit;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use toml::Spanned;
@@ -20,6 +21,7 @@ pub struct Raw {
     pub export: Export,
     pub signals: Signals,
     pub select: Select,
+    pub audit: RawAudit,
     pub events: Events,
     pub process: Process,
     pub dns: Dns,

@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
+use netsonde_audit::words::Word as _;
+
 use super::document::join_key;
 use super::export::{FileTarget, OtlpConfig, Protocol};
 use super::units::{format_duration, format_size};
@@ -29,6 +31,7 @@ pub fn render(loaded: &Loaded) -> String {
     page.key("signals.dns", config.signals.dns);
     page.key("signals.tls", config.signals.tls);
     selection(&mut page, config);
+    policy(&mut page, config);
     page.section("events");
     page.key("events.enabled", words(&config.events.enabled));
     page.key("events.rate_limit", config.events.rate_limit.map_or(0, u32::from));
@@ -73,6 +76,22 @@ fn selection(page: &mut Page<'_>, config: &Config) {
     for rule in &config.select.rules {
         page.element("select.rule", &rule.name);
         let key = |key: &str| join_key(&join_key("select.rule", &rule.name), key);
+        page.key(&key("name"), quoted(&rule.name));
+        page.key(&key("action"), quoted(rule.action.word()));
+        for (name, values) in rule.written() {
+            if !values.is_empty() {
+                page.key(&key(name), list(values.iter().map(|value| quoted(value))));
+            }
+        }
+    }
+}
+
+fn policy(page: &mut Page<'_>, config: &Config) {
+    page.section("audit");
+    page.key("audit.default", quoted(config.audit.default.word()));
+    for rule in &config.audit.rules {
+        page.element("audit.rule", &rule.name);
+        let key = |key: &str| join_key(&join_key("audit.rule", &rule.name), key);
         page.key(&key("name"), quoted(&rule.name));
         page.key(&key("action"), quoted(rule.action.word()));
         for (name, values) in rule.written() {

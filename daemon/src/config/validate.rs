@@ -17,7 +17,7 @@ use super::select;
 use super::units::{format_size, parse_duration, parse_size};
 use super::words::{EventKind, FlowAttribute, Word, did_you_mean};
 use super::{Api, Config, Events, Export, Limits, Log, Metrics, Output, Overrides, ProcessConfig, Signals};
-use super::{dns, tls};
+use super::{audit, dns, tls};
 use crate::telemetry::Temporality;
 
 /// What an interval may be.
@@ -61,6 +61,7 @@ pub fn validate(
             tls: reader.value("signals.tls", raw.signals.tls, true, |on| Ok(*on)),
         },
         select: select::read(&mut reader, raw.select),
+        audit: audit::read(&mut reader, raw.audit),
         events: events(&mut reader, raw.events),
         process: process(&mut reader, raw.process),
         dns: dns::read(&mut reader, raw.dns),

@@ -89,8 +89,9 @@ impl Selection {
     /// none of both, nor for a transport, and that the user and the process match.
     #[must_use]
     pub fn includes_portless(&self, uid: Option<u32>, process: Option<ProcessFacts<'_>>) -> bool {
-        let asks_for_less =
-            |rule: &RuleConfig| rule.ports.is_empty() && rule.addresses.is_empty() && rule.transports.is_empty();
+        let asks_for_less = |rule: &RuleConfig| {
+            rule.ports.is_empty() && rule.addresses.is_empty() && rule.transports.is_empty()
+        };
         let rule = self.rules.iter().find(|rule| asks_for_less(rule) && suits(rule, uid, process));
         rule.map_or(self.default, |rule| rule.action) == Action::Include
     }

@@ -36,6 +36,7 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     // Examples stand for keys that have no default.
     config.export = default.export.clone();
     config.select.rules = Vec::new();
+    config.audit.rules = Vec::new();
     config.metrics.overrides = BTreeMap::new();
     config.resource = default.resource.clone();
     assert_eq!(config, default);
@@ -58,6 +59,7 @@ fn what_is_printed_can_be_read_again() {
         SHIPPED,
         &uncommented(),
         include_str!("../fixtures/selection.toml"),
+        include_str!("../fixtures/policy.toml"),
         "[process]\ncommand_line = true\nmask = [\"Door_Code\", \"pin\"]",
         "[export.otlp]\nprotocol = \"http/protobuf\"\nendpoint = \"http://c/p\"",
     ];
@@ -106,6 +108,20 @@ fn rules_are_printed_with_their_origins() {
         ports = [\"443\", \"8000-8999\"]  # file, line 8\n\n\
         [[select.rule]]\nname = \"agents\"  # file, line 11\naction = \"exclude\"  # file, line 12\n\
         binaries = [\"/opt/agents/**\"]  # file, line 13\nusers = [\"root\", \"1000\"]  # file, line 14\n";
+    assert!(printed.contains(expected), "{printed}");
+}
+
+#[test]
+fn the_policy_is_printed_with_its_origins() {
+    let loaded = parse(include_str!("../fixtures/policy.toml"), &[], Overrides::default()).expect("right");
+    let printed = render(&loaded);
+    let expected = "[audit]\ndefault = \"deny\"  # file, line 2\n\n\
+        [[audit.rule]]\nname = \"web\"  # file, line 5\naction = \"allow\"  # file, line 6\n\
+        ports = [\"80\", \"8000-8099\"]  # file, line 7\ntransports = [\"tcp\"]  # file, line 8\n\
+        classes = [\"any\"]  # file, line 9\nbinaries = [\"/usr/sbin/**\"]  # file, line 10\n\
+        users = [\"www\", \"33\"]  # file, line 11\nunits = [\"nginx*.service\"]  # file, line 12\n\
+        containers = [\"none\", \"*\", \"3f2a\"]  # file, line 13\n\
+        namespaces = [\"initial\", \"other\", \"blue\", \"4026531840\"]  # file, line 14\n";
     assert!(printed.contains(expected), "{printed}");
 }
 

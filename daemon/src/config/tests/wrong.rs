@@ -42,6 +42,8 @@ fn fixtures_are_answered_with_key_file_and_line() {
         ("rule-without-keys.toml", 4, ["select.rule.everything: ", "no key that says what it matches"]),
         ("duplicate-rule.toml", 7, ["select.rule.twice.name: ", "a name of its own"]),
         ("unknown-action.toml", 3, ["select.rule.web.action: \"exlude\"", "did you mean \"exclude\"?"]),
+        ("wrong-policy.toml", 6, ["audit.rule.no-telnet.action: \"forbid\"", "known: allow, deny"]),
+        ("unknown-policy-key.toml", 4, ["audit.rule.no-telnet.port: unknown key", "did you mean \"ports\"?"]),
         ("not-toml.toml", 2, ["not valid TOML", "[signals"]),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/fixtures").join(file);
