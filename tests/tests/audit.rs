@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use netsonde_tests::command;
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::host::{self, Host};
 use netsonde_tests::namespace::Namespace;
-use netsonde_tests::program::{Running, python};
+use netsonde_tests::program::{Running, Server, python};
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -309,6 +309,47 @@ fn rules_of_the_configuration_are_shown() {
         Daemon::refused("", "[[audit.rule]]\nname = \"x\"\naction = \"deny\"\nports = \"9-3\"\n").unwrap();
     assert_eq!(code, Some(78));
     assert!(errors.contains(&format!("{}:4:", path.display())), "{errors}");
+}
+
+#[test]
+fn all_holders_of_a_listener_are_told() {
+    let _host = Host::acquire().unwrap();
+    let server = Server::run(&mut python("prefork.py", "3")).unwrap();
+    let port = server.address.port();
+    let daemon = Daemon::start("").unwrap();
+    let nobody = Nobody::new();
+    for configuration in [daemon.configuration(), nobody.configuration()] {
+        let words = format!("--port {port} --transport tcp");
+        let rows = rows(&configuration, &words);
+        assert_eq!(rows.len(), 1, "{rows:#?}");
+        let holders = rows[0]["netsonde.socket.holders"].as_array().unwrap();
+        let pids: Vec<_> = holders.iter().map(|holder| holder["process.pid"].as_u64().unwrap()).collect();
+        assert_eq!(pids.len(), 4, "the parent and its workers: {pids:?}");
+        assert_eq!(rows[0]["process.pid"], pids[0], "it counts for the first");
+    }
+    server.stop().unwrap();
+}
+
+#[test]
+fn who_may_not_read_the_kernel_is_told_so() {
+    let _host = Host::acquire().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (binary, file) = (directory.path().join("netsonde"), directory.path().join("netsonde.toml"));
+    fs::copy(host::netsonde().unwrap(), &binary).unwrap();
+    let run = |socket: &Path| {
+        fs::write(&file, format!("[api]\nsocket = \"{}\"\n", socket.display())).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&binary);
+        let output = command.args(["audit", "--config"]).arg(&file).output().unwrap();
+        assert!(output.stdout.is_empty(), "{output:?}");
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, errors) = run(&directory.path().join("nobody.sock"));
+    assert!(code == Some(77) && errors.contains("CAP_BPF"), "{code:?} {errors}");
+    let daemon = Daemon::start("").unwrap();
+    let (code, errors) = run(&daemon.configuration().with_file_name("api.sock"));
+    assert!(code == Some(1) && errors.contains("group"), "{code:?} {errors}");
 }
 
 #[test]
