@@ -334,3 +334,16 @@ proptest! {
         prop_assert_eq!(together, meant(&selection, &facts));
     }
 }
+
+#[test]
+fn a_socket_without_ports_is_judged_by_rules_that_ask_for_none() {
+    let rules = vec![
+        RuleConfig { ports: vec![1..=65535], ..named("ports", Action::Include) },
+        RuleConfig { transports: vec![Transport::Tcp], ..named("tcp", Action::Include) },
+        RuleConfig { users: users([0]), ..named("root", Action::Include) },
+    ];
+    let selection = Selection::new(&SelectConfig { default: Action::Exclude, rules });
+    assert!(selection.includes_portless(Some(0), None));
+    assert!(!selection.includes_portless(Some(1), None) && !selection.includes_portless(None, None));
+    assert!(Selection::new(&SelectConfig::default()).includes_portless(None, None));
+}
