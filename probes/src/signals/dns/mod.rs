@@ -4,6 +4,7 @@
 pub mod metrics;
 
 use super::Signal;
+use super::udp::{PACKET_RECEIVED, PACKET_SENT};
 use crate::verdict::{Hook, Need, Target};
 
 /// DNS as netsonde sees it.
@@ -12,18 +13,8 @@ pub const SIGNAL: Signal = Signal {
     description: "DNS lookups over UDP and TCP, and the names of addresses",
     essential: false,
     hooks: &[
-        Hook {
-            program: "packet_sent",
-            target: Target::Cgroup("cgroup_skb/egress"),
-            need: Need::Required,
-            uses_socket_storage: true,
-        },
-        Hook {
-            program: "packet_received",
-            target: Target::Cgroup("cgroup_skb/ingress"),
-            need: Need::Required,
-            uses_socket_storage: true,
-        },
+        PACKET_SENT,
+        PACKET_RECEIVED,
         Hook {
             program: "udp_created",
             target: Target::Cgroup("cgroup/sock_create"),

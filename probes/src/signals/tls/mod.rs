@@ -2,19 +2,14 @@
 //! see every packet anyway (`udp/payload.h`), and look at the payload only while nothing has been acknowledged.
 
 use super::Signal;
-use crate::verdict::{Hook, Need, Target};
+use super::udp::PACKET_SENT;
 
 /// TLS as netsonde sees it.
 pub const SIGNAL: Signal = Signal {
     name: "tls",
     description: "names of servers from the first message of TLS clients",
     essential: false,
-    hooks: &[Hook {
-        program: "packet_sent",
-        target: Target::Cgroup("cgroup_skb/egress"),
-        need: Need::Required,
-        uses_socket_storage: true,
-    }],
+    hooks: &[PACKET_SENT],
     metrics: &[],
     events: &[],
 };

@@ -7,24 +7,30 @@ use super::flow::{MeasuredValue, Measurement};
 use crate::records::raw;
 use crate::verdict::{Hook, Need, Target};
 
+/// Sees each packet that a socket sends; other signals read it as well.
+pub(super) const PACKET_SENT: Hook = Hook {
+    program: "packet_sent",
+    target: Target::Cgroup("cgroup_skb/egress"),
+    need: Need::Required,
+    uses_socket_storage: true,
+};
+
+/// Likewise each that a socket receives.
+pub(super) const PACKET_RECEIVED: Hook = Hook {
+    program: "packet_received",
+    target: Target::Cgroup("cgroup_skb/ingress"),
+    need: Need::Required,
+    uses_socket_storage: true,
+};
+
 /// UDP as netsonde sees it.
 pub const SIGNAL: Signal = Signal {
     name: "udp",
     description: "UDP sockets: bytes, datagrams, drops",
     essential: false,
     hooks: &[
-        Hook {
-            program: "packet_sent",
-            target: Target::Cgroup("cgroup_skb/egress"),
-            need: Need::Required,
-            uses_socket_storage: true,
-        },
-        Hook {
-            program: "packet_received",
-            target: Target::Cgroup("cgroup_skb/ingress"),
-            need: Need::Required,
-            uses_socket_storage: true,
-        },
+        PACKET_SENT,
+        PACKET_RECEIVED,
         Hook {
             program: "udp_created",
             target: Target::Cgroup("cgroup/sock_create"),

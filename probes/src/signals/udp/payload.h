@@ -32,6 +32,9 @@ static struct {
 	__u64 line[7];
 } payloads_offered[OFFERING];
 
+/* In a flood that has to be thinned out anyway, this part of what may come is sample enough. */
+#define SAMPLE 4
+
 /* The share of a second comes of what the one before it offered. */
 static __noinline int begin_second(__u64 seen, __u64 second)
 {
@@ -42,7 +45,9 @@ static __noinline int begin_second(__u64 seen, __u64 second)
 		return 0;
 	for (i = 0; i < OFFERING; i++)
 		offered += __sync_lock_test_and_set(&payloads_offered[i].count, 0);
-	payload_budget.share = offered > limit ? WHOLE_SHARE * limit / offered : WHOLE_SHARE;
+	payload_budget.share = WHOLE_SHARE;
+	if (offered > limit)
+		payload_budget.share = WHOLE_SHARE * limit / SAMPLE / offered ?: 1;
 	payload_budget.taken = 0;
 	return 0;
 }
