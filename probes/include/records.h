@@ -344,7 +344,8 @@ enum loss {
 	LOSS_IMAGES_FULL = 8,	  /* an exec with open sockets could not be noted */
 	LOSS_PAYLOAD_RING_FULL = 9,
 	LOSS_PAYLOAD_RATE_LIMITED = 10,
-	LOSS_KINDS = 11,
+	LOSS_PAYLOAD_UNREADABLE = 11,
+	LOSS_KINDS = 12,
 };
 
 /* What the last sweep met; written by the kernel side, reset by user space before a sweep. */
