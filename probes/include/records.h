@@ -392,8 +392,9 @@ enum loss {
 	LOSS_IMAGES_FULL = 8,	  /* an exec with open sockets could not be noted */
 	LOSS_PAYLOAD_RING_FULL = 9,
 	LOSS_PAYLOAD_RATE_LIMITED = 10,
-	LOSS_LISTENERS_FULL = 11,
-	LOSS_KINDS = 12,
+	LOSS_PAYLOAD_UNREADABLE = 11,
+	LOSS_LISTENERS_FULL = 12,
+	LOSS_KINDS = 13,
 };
 
 /* What the last sweep met; written by the kernel side, reset by user space before a sweep. */

@@ -57,12 +57,17 @@ pub const REASONS: &[(loss, &str, &str)] = &[
     (
         loss::LOSS_PAYLOAD_RING_FULL,
         "payload_ring_full",
-        "the ring of DNS messages was full: a query or a response is missing",
+        "the ring of payloads was full: a DNS message, or the first of a TLS client, is missing",
     ),
     (
         loss::LOSS_PAYLOAD_RATE_LIMITED,
         "payload_rate_limited",
         "more DNS messages than `dns.messages_per_second` allows: their lookups are not followed",
+    ),
+    (
+        loss::LOSS_PAYLOAD_UNREADABLE,
+        "payload_unreadable",
+        "the bytes of a DNS message, or of the first of a TLS client, could not be copied from its packet",
     ),
     (
         loss::LOSS_LISTENERS_FULL,

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -657,6 +657,21 @@ fn what_is_no_message_is_counted_and_harms_nothing() {
     // Of six messages three cannot be anything else: at the client and at the server.
     let certainly = 4 * (1000 / 6) * 3 * 2;
     assert!(malformed >= certainly, "{malformed} of {certainly} or more were counted");
+}
+
+/// RFC 1035, 4.1.1: not even an id.
+#[test]
+fn a_byte_is_no_message_and_counts_at_both_ends() {
+    let _host = Host::acquire().unwrap();
+    let (server, client) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    let to = server.local_addr().unwrap();
+    let daemon = Daemon::start(&format!("[dns]\nports = [{}]\n", to.port())).unwrap();
+    for _ in 0..3 {
+        client.send_to(b"?", to).unwrap();
+        assert_eq!(server.recv(&mut [0; 9]).unwrap(), 1);
+    }
+    let telemetry = daemon.stop().unwrap();
+    assert_eq!(telemetry.sum("netsonde.self.dns.messages.malformed", &[]), 6);
 }
 
 #[test]

@@ -102,6 +102,7 @@ static __always_inline void submit_payload(struct __sk_buff *skb, struct payload
 	/* The verifier does not see that it is never 0. */
 	if (!length || bpf_skb_load_bytes(skb, offset, r + 1, length)) {
 		bpf_ringbuf_discard(r, 0);
+		count_loss(LOSS_PAYLOAD_UNREADABLE);
 		return;
 	}
 	r->captured = length;

@@ -298,9 +298,13 @@ static __noinline int look_closely(struct __sk_buff *skb, bool sent)
 		return PASS;
 	if (!(kinds & PAYLOAD_DNS) && (!kinds || !is_tls_hello(skb, &p)))
 		return PASS;
-	/* Of a datagram, which is a message, its id. */
-	if (p.transport == IPPROTO_UDP && bpf_skb_load_bytes(skb, p.payload, &id, sizeof(id)))
+	/* Of a datagram, which is a message, its id; one too short for that is malformed, and told.
+	 */
+	if (p.transport == IPPROTO_UDP && p.bytes >= sizeof(id) &&
+	    bpf_skb_load_bytes(skb, p.payload, &id, sizeof(id))) {
+		count_loss(LOSS_PAYLOAD_UNREADABLE);
 		return PASS;
+	}
 	if (payload_chosen(client_port(p.source_port, p.destination_port), id))
 		tell_payload(skb, st, &p, sent,
 			     kinds & PAYLOAD_DNS ? PAYLOAD_DNS : PAYLOAD_TLS_HELLO);
