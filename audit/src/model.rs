@@ -277,6 +277,10 @@ pub struct Change {
     pub kind: ChangeKind,
     /// When it was closed: nanoseconds since 1970, UTC. An opening has it too, once that is known.
     pub closed_unix_ns: Option<u64>,
+    /// Nobody saw it close: it was gone by the time that is given for it.
+    pub close_unseen: bool,
+    /// When it was first seen, if nobody saw it open: nanoseconds since 1970, UTC. It opened some time before.
+    pub first_seen_unix_ns: Option<u64>,
     /// The listener, with the time of its opening, as it was at this change.
     pub listener: Listener,
 }
@@ -286,7 +290,7 @@ impl Change {
     #[must_use]
     pub fn unix_ns(&self) -> Option<u64> {
         match self.kind {
-            ChangeKind::Opened => self.listener.opened_unix_ns,
+            ChangeKind::Opened => self.listener.opened_unix_ns.or(self.first_seen_unix_ns),
             ChangeKind::Closed => self.closed_unix_ns,
         }
     }
@@ -294,6 +298,9 @@ impl Change {
     /// How long it listened, in nanoseconds, when both times are known.
     #[must_use]
     pub fn duration_ns(&self) -> Option<u64> {
+        if self.close_unseen {
+            return None;
+        }
         Some(self.closed_unix_ns?.saturating_sub(self.listener.opened_unix_ns?))
     }
 }
@@ -360,11 +367,21 @@ mod tests {
     #[test]
     fn a_change_knows_its_time_and_duration() {
         let listener = Listener { opened_unix_ns: Some(5), ..tcp("0.0.0.0:22") };
-        let mut change = Change { kind: ChangeKind::Closed, closed_unix_ns: Some(12), listener };
+        let mut change = Change {
+            kind: ChangeKind::Closed,
+            closed_unix_ns: Some(12),
+            close_unseen: false,
+            first_seen_unix_ns: None,
+            listener,
+        };
         assert_eq!((change.unix_ns(), change.duration_ns()), (Some(12), Some(7)));
         change.kind = ChangeKind::Opened;
         assert_eq!(change.unix_ns(), Some(5));
+        change.close_unseen = true;
+        assert_eq!(change.duration_ns(), None, "it may have closed any time before");
         change.listener.opened_unix_ns = None;
-        assert_eq!(change.duration_ns(), None);
+        assert_eq!((change.unix_ns(), change.duration_ns()), (None, None));
+        change.first_seen_unix_ns = Some(6);
+        assert_eq!(change.unix_ns(), Some(6));
     }
 }

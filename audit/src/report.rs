@@ -22,11 +22,14 @@ pub enum Source {
     Daemon,
     /// One look at the kernel: nobody saw what was before.
     Kernel,
+    /// What the daemon wrote down: nobody has looked since it ended.
+    Store,
 }
 
 impl Word for Source {
     const KIND: &'static str = "source";
-    const WORDS: &'static [(&'static str, Self)] = &[("daemon", Self::Daemon), ("kernel", Self::Kernel)];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("daemon", Self::Daemon), ("kernel", Self::Kernel), ("store", Self::Store)];
 }
 
 impl Source {
@@ -38,6 +41,7 @@ impl Source {
             Self::Kernel => {
                 "one reading of the kernel without the daemon: who opened them, and when, is not known"
             }
+            Self::Store => "as the daemon wrote it down, which does not run: what was since is not known",
         }
     }
 }
@@ -51,6 +55,10 @@ pub struct ReportRow {
     pub event: Option<ChangeKind>,
     /// When it was closed: nanoseconds since 1970, UTC.
     pub closed_unix_ns: Option<u64>,
+    /// Nobody saw it close: it was gone by then.
+    pub close_unseen: bool,
+    /// When it was first seen, if nobody saw it open: nanoseconds since 1970, UTC.
+    pub first_seen_unix_ns: Option<u64>,
     /// What the policy says.
     pub verdict: Option<Verdict>,
     /// What the baseline says, when there is a difference.
@@ -68,7 +76,15 @@ pub struct Difference {
 
 impl ReportRow {
     fn of(listener: Listener) -> Self {
-        Self { listener, event: None, closed_unix_ns: None, verdict: None, drift: None }
+        Self {
+            listener,
+            event: None,
+            closed_unix_ns: None,
+            close_unseen: false,
+            first_seen_unix_ns: None,
+            verdict: None,
+            drift: None,
+        }
     }
 
     /// Whether the policy denies it.
@@ -87,6 +103,10 @@ pub(crate) struct JsonRow<'a> {
     listener: &'a Listener,
     #[serde(rename = "netsonde.listen.closed", skip_serializing_if = "Option::is_none")]
     closed: Option<String>,
+    #[serde(rename = "netsonde.listen.close_unseen", skip_serializing_if = "std::ops::Not::not")]
+    close_unseen: bool,
+    #[serde(rename = "netsonde.listen.first_seen", skip_serializing_if = "Option::is_none")]
+    first_seen: Option<String>,
     #[serde(rename = "netsonde.listen.duration", skip_serializing_if = "Option::is_none")]
     duration: Option<f64>,
     #[serde(rename = "netsonde.audit.action", skip_serializing_if = "Option::is_none")]
@@ -133,6 +153,8 @@ impl Report {
         let row = |change: Change| ReportRow {
             event: Some(change.kind),
             closed_unix_ns: change.closed_unix_ns,
+            close_unseen: change.close_unseen,
+            first_seen_unix_ns: change.first_seen_unix_ns,
             ..ReportRow::of(change.listener)
         };
         let rows = changes.into_iter().map(row).collect();
@@ -208,11 +230,14 @@ impl Report {
     pub(crate) fn json<'a>(&self, row: &'a ReportRow) -> JsonRow<'a> {
         let duration = row
             .closed_unix_ns
+            .filter(|_| !row.close_unseen)
             .and_then(|closed| Some(seconds(closed.saturating_sub(row.listener.opened_unix_ns?))));
         JsonRow {
             event: row.event.map(Word::word),
             listener: &row.listener,
             closed: row.closed_unix_ns.map(time_text),
+            close_unseen: row.close_unseen,
+            first_seen: row.first_seen_unix_ns.map(time_text),
             duration,
             action: row.verdict.as_ref().map(|verdict| verdict.action.word()),
             rule: row.verdict.as_ref().map(Verdict::rule_name),
@@ -298,7 +323,13 @@ mod tests {
     #[test]
     fn changes_come_in_the_order_of_their_times() {
         let listener = Listener { opened_unix_ns: Some(5), ..tcp("0.0.0.0:1") };
-        let change = |kind| Change { kind, closed_unix_ns: Some(9), listener: listener.clone() };
+        let change = |kind| Change {
+            kind,
+            closed_unix_ns: Some(9),
+            close_unseen: false,
+            first_seen_unix_ns: None,
+            listener: listener.clone(),
+        };
         let changes = vec![change(ChangeKind::Closed), change(ChangeKind::Opened)];
         let report = Report::of_changes("host", 0, Source::Daemon, changes);
         let kinds: Vec<_> = report.rows.iter().map(|row| row.event).collect();

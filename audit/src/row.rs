@@ -96,7 +96,7 @@ pub struct Row {
     reuse_port: Option<bool>,
     #[serde(rename = "netsonde.listen.reuse_port_sockets", default, skip_serializing_if = "Option::is_none")]
     reuse_port_sockets: Option<u32>,
-    /// A text, as in the events: JSON readers lose digits of numbers beyond 2^53.
+    /// Hexadecimal, as in the events: JSON readers lose digits of numbers beyond 2^53.
     #[serde(rename = "netsonde.socket.cookie", default, skip_serializing_if = "Option::is_none")]
     cookie: Option<String>,
     #[serde(rename = "netsonde.listen.opened", default, skip_serializing_if = "Option::is_none")]
@@ -174,6 +174,10 @@ pub struct ChangeRow {
     kind: String,
     #[serde(rename = "netsonde.listen.closed", default, skip_serializing_if = "Option::is_none")]
     closed: Option<String>,
+    #[serde(rename = "netsonde.listen.close_unseen", default, skip_serializing_if = "std::ops::Not::not")]
+    close_unseen: bool,
+    #[serde(rename = "netsonde.listen.first_seen", default, skip_serializing_if = "Option::is_none")]
+    first_seen: Option<String>,
     /// Seconds; follows from both times, and is not read.
     #[serde(rename = "netsonde.listen.duration", default, skip_serializing_if = "Option::is_none")]
     duration: Option<f64>,
@@ -290,7 +294,7 @@ impl From<Listener> for Row {
             queued: listener.queued,
             reuse_port: listener.reuse_port,
             reuse_port_sockets: listener.reuse_port_sockets,
-            cookie: listener.cookie.map(|cookie| cookie.to_string()),
+            cookie: listener.cookie.map(|cookie| format!("{cookie:x}")),
             opened: listener.opened_unix_ns.map(time_text),
             opened_by: listener.opened_by.as_ref().map(ProcessRow::from),
             accepted: listener.accepted,
@@ -321,7 +325,8 @@ impl TryFrom<Row> for Listener {
                 .map_err(|_| format!("netsonde.listen.client_networks: {text:?} is not a network"))
         };
         let cookie = |text: String| {
-            text.parse().map_err(|_| format!("netsonde.socket.cookie: {text:?} is not a number"))
+            u64::from_str_radix(&text, 16)
+                .map_err(|_| format!("netsonde.socket.cookie: {text:?} is not a hexadecimal number"))
         };
         Ok(Self {
             transport: Transport::parse(&row.transport)?,
@@ -369,6 +374,8 @@ impl From<Change> for ChangeRow {
             kind: change.kind.word().to_owned(),
             closed: change.closed_unix_ns.map(time_text),
             duration: change.duration_ns().map(seconds),
+            close_unseen: change.close_unseen,
+            first_seen: change.first_seen_unix_ns.map(time_text),
             listener: change.listener.into(),
         }
     }
@@ -381,6 +388,8 @@ impl TryFrom<ChangeRow> for Change {
         Ok(Self {
             kind: ChangeKind::parse(&row.kind)?,
             closed_unix_ns: optional_time("netsonde.listen.closed", row.closed.as_deref())?,
+            close_unseen: row.close_unseen,
+            first_seen_unix_ns: optional_time("netsonde.listen.first_seen", row.first_seen.as_deref())?,
             listener: row.listener.try_into()?,
         })
     }

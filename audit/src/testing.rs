@@ -168,7 +168,8 @@ prop_compose! {
         listener in any_listener(),
         kind in proptest::sample::select(ChangeKind::WORDS).prop_map(|(_, kind)| kind),
         closed_unix_ns in of(time()),
+        (close_unseen, first_seen_unix_ns) in (any::<bool>(), of(time())),
     ) -> Change {
-        Change { kind, closed_unix_ns, listener }
+        Change { kind, closed_unix_ns, close_unseen, first_seen_unix_ns, listener }
     }
 }

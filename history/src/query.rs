@@ -1,6 +1,7 @@
 //! Reading, page by page and in the order of time. A page is one look at the store; between pages nothing is held, so
 //! that a slow reader stands in nobody's way.
 
+use std::fmt::Write as _;
 use std::iter::Peekable;
 use std::ops::Bound;
 
@@ -29,6 +30,33 @@ pub enum Query {
 pub struct Position {
     at: u64,
     id: OpeningId,
+}
+
+impl Position {
+    /// As text, for somebody who asks for the next page later: hexadecimal digits.
+    #[must_use]
+    pub fn to_text(self) -> String {
+        let key = self.id.to_end_key(self.at);
+        key.iter().fold(String::with_capacity(2 * END), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// Reads what [`Position::to_text`] wrote; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != 2 * END || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut key = [0; END];
+        for (index, byte) in key.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+        }
+        let (at, id) = from_end_key(&key);
+        Some(Self { at, id })
+    }
 }
 
 /// Records in order, and where to go on.
@@ -138,4 +166,25 @@ fn merge(
         }
     }
     Ok(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::record::BootId;
+
+    proptest! {
+        #[test]
+        fn a_position_is_read_as_it_was_written(at in any::<u64>(), began in any::<u64>(), boot in any::<[u8; 16]>()) {
+            let position = Position { at, id: OpeningId { began, boot: BootId(boot), cookie: at ^ began } };
+            prop_assert_eq!(Position::parse(&position.to_text()), Some(position));
+        }
+
+        #[test]
+        fn other_texts_are_no_position(text in "\\PC{0,90}") {
+            prop_assert_eq!(Position::parse(&text), None);
+        }
+    }
 }

@@ -56,6 +56,8 @@ pub const COLUMNS: &[&str] = &[
     "netsonde.listen.peers",
     "netsonde.listen.client_networks",
     "netsonde.audit.source",
+    "netsonde.listen.first_seen",
+    "netsonde.listen.close_unseen",
 ];
 
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {

@@ -112,8 +112,10 @@ fn line(row: &ReportRow, out: &mut dyn Write) -> io::Result<()> {
     programs(listener, out)?;
     let of = |text: Option<&String>| text.cloned().unwrap_or_default();
     let unit = of(owner.and_then(|owner| owner.unit.as_ref().or(owner.user_unit.as_ref())));
-    let opened = listener.opened_unix_ns.map(time_text).unwrap_or_default();
-    let closed = row.closed_unix_ns.map(|at| format!(", closed {}", time_text(at))).unwrap_or_default();
+    let first_seen = || row.first_seen_unix_ns.map(|at| format!("before {}", time_text(at)));
+    let opened = listener.opened_unix_ns.map(time_text).or_else(first_seen).unwrap_or_default();
+    let end = if row.close_unseen { "gone by" } else { "closed" };
+    let closed = row.closed_unix_ns.map(|at| format!(", {end} {}", time_text(at))).unwrap_or_default();
     writeln!(
         out,
         "</td><td>{}</td><td>{}</td><td><code>{}</code></td><td>{}{}</td><td>{}</td></tr>",

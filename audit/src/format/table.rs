@@ -134,13 +134,16 @@ fn times(row: &ReportRow) -> String {
         let time = Timestamp::from_nanosecond(i128::from(unix_ns)).unwrap_or_default();
         time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
     };
-    let opened = row.listener.opened_unix_ns.map_or_else(|| "-".to_owned(), text);
+    let first_seen = || row.first_seen_unix_ns.map(|at| format!("before {}", text(at)));
+    let opened = row.listener.opened_unix_ns.map(text).or_else(first_seen).unwrap_or_else(|| "-".to_owned());
     match (row.closed_unix_ns, row.listener.opened_unix_ns) {
+        (Some(closed), _) if row.close_unseen => format!("{opened}, gone by {}", text(closed)),
         (Some(closed), Some(opened_ns)) => {
             let ms = closed.saturating_sub(opened_ns) / 1_000_000;
             format!("{opened} for {}.{:03} s", ms / 1000, ms % 1000)
         }
-        _ => opened,
+        (Some(closed), None) => format!("{opened}, closed {}", text(closed)),
+        (None, _) => opened,
     }
 }
 

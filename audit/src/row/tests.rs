@@ -95,7 +95,13 @@ fn what_is_wrong_is_named() {
 #[test]
 fn a_closed_listener_tells_both_times_and_the_seconds_between() {
     let listener = Listener { opened_unix_ns: Some(1_000_000_000), ..tcp("0.0.0.0:23") };
-    let change = Change { kind: ChangeKind::Closed, closed_unix_ns: Some(1_005_000_000), listener };
+    let change = Change {
+        kind: ChangeKind::Closed,
+        closed_unix_ns: Some(1_005_000_000),
+        close_unseen: false,
+        first_seen_unix_ns: None,
+        listener,
+    };
     let written = to_value(&change).expect("JSON");
     assert_eq!(written["event.name"], "netsonde.listen.close");
     assert_eq!(written["netsonde.listen.opened"], "1970-01-01T00:00:01Z");

@@ -18,6 +18,7 @@ mod audit;
 mod dns;
 mod document;
 pub mod export;
+mod history;
 mod otlp;
 mod output;
 mod raw;
@@ -33,10 +34,12 @@ mod words;
 
 pub use dns::Dns;
 pub use document::ConfigError;
+pub use history::HistoryConfig;
 pub use output::{Output, parse_interval};
 pub use reader::{Environment, Origin};
 pub use render::render;
 pub use tls::Tls;
+pub use units::parse_duration;
 pub use words::{EventKind, FlowAttribute, Word};
 
 use export::{FileConfig, OtlpConfig};
@@ -58,6 +61,8 @@ pub struct Config {
     pub select: SelectConfig,
     /// What may listen.
     pub audit: Policy,
+    /// What is kept of what listened.
+    pub history: HistoryConfig,
     /// Log events.
     pub events: Events,
     /// What is told of processes.

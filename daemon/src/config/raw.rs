@@ -22,6 +22,7 @@ pub struct Raw {
     pub signals: Signals,
     pub select: Select,
     pub audit: RawAudit,
+    pub history: History,
     pub events: Events,
     pub process: Process,
     pub dns: Dns,
@@ -85,6 +86,15 @@ pub struct Rule {
     pub addresses: Option<Texts>,
     pub ports: Option<Texts>,
     pub transports: Option<Texts>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct History {
+    pub enabled: Field<bool>,
+    pub directory: Field<String>,
+    pub retention: Field<DurationText>,
+    pub size: Field<SizeText>,
 }
 
 #[derive(Debug, Default, Deserialize)]

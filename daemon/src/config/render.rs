@@ -32,6 +32,12 @@ pub fn render(loaded: &Loaded) -> String {
     page.key("signals.tls", config.signals.tls);
     selection(&mut page, config);
     policy(&mut page, config);
+    let history = &config.history;
+    page.section("history");
+    page.key("history.enabled", history.enabled);
+    page.key("history.directory", quoted(&history.directory.display().to_string()));
+    page.key("history.retention", quoted(&format_duration(history.retention)));
+    page.key("history.size", quoted(&format_size(history.size)));
     page.section("events");
     page.key("events.enabled", words(&config.events.enabled));
     page.key("events.rate_limit", config.events.rate_limit.map_or(0, u32::from));

@@ -5,17 +5,19 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-const DURATION_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+const DURATION_UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const DAY: Duration = Duration::from_hours(24);
 const SIZE_UNITS: [(&str, u64); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
-/// Reads a duration: a whole number and `ms`, `s`, `m` or `h`, within `range`.
+/// Reads a duration: a whole number and `ms`, `s`, `m`, `h` or `d`, within `range`.
 ///
 /// # Errors
 ///
 /// One sentence for the user when the text is no such thing or lies outside the range.
 pub fn parse_duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
     let millis = parse_scaled(text, &DURATION_UNITS).ok_or_else(|| {
-        format!("{text:?} is not a duration; write a whole number with ms, s, m or h, such as \"10s\"")
+        format!("{text:?} is not a duration; write a whole number with ms, s, m, h or d, such as \"10s\"")
     })?;
     let duration = Duration::from_millis(millis);
     if !range.contains(&duration) {
@@ -36,10 +38,12 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     })
 }
 
-/// Writes a duration in the largest unit that needs no fraction; below a millisecond nothing is kept.
+/// Writes a duration in the largest unit that needs no fraction, a day in hours; below a millisecond nothing is kept.
 #[must_use]
 pub fn format_duration(duration: Duration) -> String {
-    format_scaled(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), &DURATION_UNITS)
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let units = if duration > DAY { &DURATION_UNITS[..] } else { &DURATION_UNITS[..4] };
+    format_scaled(millis, units)
 }
 
 /// Writes a size, in bytes, in the largest unit that needs no fraction; below a KiB nothing is kept.
@@ -70,7 +74,7 @@ mod tests {
 
     #[test]
     fn durations_are_read() {
-        for (text, millis) in [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("1h", 3_600_000), ("0s", 0)]
+        for (text, millis) in [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("1h", 3_600_000), ("0s", 0), ("30d", 2_592_000_000)]
         {
             assert_eq!(parse_duration(text, &ANY), Ok(Duration::from_millis(millis)), "{text}");
         }
@@ -78,7 +82,7 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "10", "s", "1.5s", "-1s", "10 s", "10S", "1d", "1s2", "18446744073709551615h", "٣s"]
+        for text in ["", "10", "s", "1.5s", "-1s", "10 s", "10S", "1w", "1s2", "18446744073709551615h", "٣s"]
         {
             let message = parse_duration(text, &ANY).expect_err(text);
             assert!(message.contains("such as \"10s\""), "{message}");

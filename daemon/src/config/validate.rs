@@ -17,7 +17,7 @@ use super::select;
 use super::units::{format_size, parse_duration, parse_size};
 use super::words::{EventKind, FlowAttribute, Word, did_you_mean};
 use super::{Api, Config, Events, Export, Limits, Log, Metrics, Output, Overrides, ProcessConfig, Signals};
-use super::{audit, dns, tls};
+use super::{audit, dns, history, tls};
 use crate::telemetry::Temporality;
 
 /// What an interval may be.
@@ -62,6 +62,7 @@ pub fn validate(
         },
         select: select::read(&mut reader, raw.select),
         audit: audit::read(&mut reader, raw.audit),
+        history: history::read(&mut reader, raw.history),
         events: events(&mut reader, raw.events),
         process: process(&mut reader, raw.process),
         dns: dns::read(&mut reader, raw.dns),
