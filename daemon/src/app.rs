@@ -18,16 +18,20 @@ use crate::aggregate::{Aggregation, Command, End, Publish, Status};
 use crate::api::{Api, Shown};
 use crate::cli::RunArgs;
 use crate::collect::Collector;
-use crate::config::{self, Config, Environment, FlowAttribute, Sources, Word};
+use crate::config::{self, Config, Environment, EventKind, FlowAttribute, Sources, Word};
 use crate::enrich::legacy_hierarchy;
 use crate::exit::Exit;
 use crate::export::{Destination, Exporters};
+use crate::history::{HistoryThread, Recorder};
 use crate::registry;
 use crate::select::Selection;
 use crate::telemetry::AttributeValue;
 
 /// systemd and users wait for so long at most after SIGTERM; the rest of the 5 s is for the last sweep.
 const FLUSH_GRACE: Duration = Duration::from_millis(3500);
+
+/// The end waits for the history for so long at most.
+const HISTORY_GRACE: Duration = Duration::from_secs(1);
 
 /// The first sweep takes milliseconds; systemd's own patience (90 s) must not run out over it.
 const FIRST_SWEEP: Duration = Duration::from_secs(30);
@@ -83,9 +87,12 @@ pub async fn run(args: &RunArgs, config: Config, environment: Environment<'_>) -
     let (inventory_to, inventory) = watch::channel(None);
     let publish = Publish { status: status_to, inventory: inventory_to };
     let (commands, orders) = mpsc::channel(4);
-    let aggregation = Aggregation::new(config.clone(), exporters, publish);
+    let (recorder, history) = history(&config).unzip();
+    let archive = recorder.as_ref().map(Recorder::archive);
+    let aggregation = Aggregation::new(config.clone(), exporters, publish, recorder);
     let aggregating = tokio::spawn(aggregation.run(collected, orders, FLUSH_GRACE));
-    let api = match Api::start(&config.api.socket, Shown { status: status.clone(), inventory }).await {
+    let api = match Api::start(&config.api.socket, Shown { status: status.clone(), inventory, archive }).await
+    {
         Ok(api) => Some(api),
         // Somebody who just wants to look must not be stopped by a daemon that is already there.
         Err(e) => {
@@ -121,7 +128,23 @@ pub async fn run(args: &RunArgs, config: Config, environment: Environment<'_>) -
     let collected = tokio::task::spawn_blocking(move || app.collector.join());
     collected.await.context("the collecting thread cannot be joined")??;
     ended.context("the aggregation died")?;
+    if let Some(history) = history {
+        // A disk that does not answer keeps nobody from ending.
+        let written = tokio::time::timeout(HISTORY_GRACE, tokio::task::spawn_blocking(|| history.join()));
+        if written.await.is_err() {
+            tracing::warn!("the history was not written in time");
+        }
+    }
     Ok(Exit::Ok)
+}
+
+/// The history, if it is wanted and can be kept.
+fn history(config: &Config) -> Option<(Recorder, HistoryThread)> {
+    if !config.history.enabled {
+        return None;
+    }
+    let started = Recorder::start(&config.history);
+    started.map_err(|e| tracing::error!(error = format!("{e:#}"), "no history is kept")).ok()
 }
 
 type Aggregating = Pin<Box<JoinHandle<End>>>;
@@ -183,6 +206,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("limits.process_ring", a.process_ring != b.process_ring),
         ("signals", old.signals != new.signals),
         ("api.socket", old.api != new.api),
+        ("history", old.history != new.history),
         ("log.level", old.log != new.log),
     ];
     changed.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
@@ -243,8 +267,10 @@ impl Watchdog {
 }
 
 fn settings(config: &Config) -> Settings {
+    // What listens is audited whether or not events of it are written.
+    let events = config.events.enabled.iter().chain([&EventKind::Listen]);
     Settings {
-        events: config.events.enabled.iter().map(|kind| kind.word().to_owned()).collect(),
+        events: events.map(|kind| kind.word().to_owned()).collect(),
         events_per_second: config.events.rate_limit.map_or(0, |limit| limit.get().into()),
         keep_client_address: config.metrics.any_carries(FlowAttribute::ClientAddress),
         dns_ports: config.dns.all_ports(),

@@ -13,6 +13,7 @@ mod config;
 mod enrich;
 mod exit;
 mod export;
+mod history;
 #[cfg(test)]
 mod reference;
 mod registry;

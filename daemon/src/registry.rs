@@ -12,7 +12,9 @@ use netsonde_probes::{
 use crate::aggregate::OWN_METRICS;
 #[cfg(test)]
 use crate::{
-    aggregate::{DNS_EVENT_RATE_LIMITED, EVENT_ATTRIBUTES, PROCESS_ANCESTRY},
+    aggregate::{
+        DNS_EVENT_RATE_LIMITED, EVENT_ATTRIBUTES, LISTEN_VIOLATION, LISTENERS_UNTRACKED, PROCESS_ANCESTRY,
+    },
     config::{FlowAttribute, Word},
 };
 
@@ -43,7 +45,7 @@ pub fn flow_attributes() -> Vec<(FlowAttribute, &'static Attribute)> {
 #[cfg(test)]
 #[must_use]
 pub fn events() -> Vec<&'static Event> {
-    signals::REGISTRY.iter().flat_map(|s| s.events).copied().collect()
+    signals::REGISTRY.iter().flat_map(|s| s.events).copied().chain([&LISTEN_VIOLATION]).collect()
 }
 
 /// What every log event carries.
@@ -64,6 +66,10 @@ pub fn losses() -> impl Iterator<Item = (&'static str, &'static str)> {
             "more holders of shared sockets than are remembered: lists of holders are incomplete",
         ),
         (DNS_EVENT_RATE_LIMITED, "more DNS lookups than `events.rate_limit` allows events of"),
+        (
+            LISTENERS_UNTRACKED,
+            "more listeners are open than are followed: what opened of these is in the history when it closes",
+        ),
     ])
 }
 

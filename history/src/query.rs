@@ -33,6 +33,12 @@ pub struct Position {
 }
 
 impl Position {
+    /// The time that it is at, in Unix nanoseconds: of what the query orders by.
+    #[must_use]
+    pub fn at(self) -> u64 {
+        self.at
+    }
+
     /// As text, for somebody who asks for the next page later: hexadecimal digits.
     #[must_use]
     pub fn to_text(self) -> String {

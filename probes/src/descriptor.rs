@@ -107,8 +107,8 @@ pub struct Metric {
 pub struct Event {
     /// OTLP `event_name`.
     pub name: &'static str,
-    /// The key under `[events] enabled`.
-    pub config_key: &'static str,
+    /// The key under `[events] enabled`; `None` for what is always written.
+    pub config_key: Option<&'static str>,
     /// When it is written, one sentence without a full stop.
     pub description: &'static str,
     /// Every attribute it can carry, beyond those of every event.

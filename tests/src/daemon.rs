@@ -189,8 +189,14 @@ fn write_configuration(directory: &Path, configuration: &str) -> Result<()> {
     // A file and not `--output`, which takes the place of every configured exporter. Its own API socket, so that a
     // netsonde that serves this host is not disturbed. What this host's hosts file calls 127.0.0.1 is no test's matter.
     let dns = if configuration.contains("[dns]") { "" } else { "[dns]\nhosts = \"\"\n" };
+    // Nor is the history of a netsonde that serves this host.
+    let history = if configuration.contains("[history]") {
+        String::new()
+    } else {
+        format!("[history]\ndirectory = \"{}\"\n", directory.join("state").display())
+    };
     let tables = format!(
-        "{dns}[export.file]\npath = \"{}\"\n[api]\nsocket = \"{}\"\n",
+        "{dns}{history}[export.file]\npath = \"{}\"\n[api]\nsocket = \"{}\"\n",
         directory.join(OUTPUT).display(),
         directory.join("api.sock").display()
     );

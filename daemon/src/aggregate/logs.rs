@@ -15,6 +15,7 @@ use crate::enrich::{Clock, Context, Process};
 use crate::telemetry::{Attribute, AttributeValue, LogRecord, Severity};
 
 pub mod dns;
+pub mod violation;
 
 macro_rules! keys {
     ($($name:ident = $key:literal, $kind:ident, $stability:ident, $text:literal;)*) => {

@@ -15,8 +15,10 @@ mod task;
 pub use identity::PROCESS_ANCESTRY;
 #[cfg(test)]
 pub use logs::OF_EVERY_EVENT as EVENT_ATTRIBUTES;
+#[cfg(test)]
+pub use logs::violation::LISTEN_VIOLATION;
 pub use own::ALL as OWN_METRICS;
 #[cfg(test)]
-pub use status::DNS_EVENT_RATE_LIMITED;
+pub use status::{DNS_EVENT_RATE_LIMITED, LISTENERS_UNTRACKED};
 pub use status::{Finding, Grade, Status, judge};
 pub use task::{Aggregation, Command, End, Publish};

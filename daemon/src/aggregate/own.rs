@@ -2,6 +2,7 @@
 
 use netsonde_probes::descriptor::{Attribute as Key, AttributeType, Metric, MetricKind, Stability};
 
+use super::logs::violation::RULE as AUDIT_RULE;
 use super::status::Status;
 use crate::telemetry::{Attribute, AttributeValue, MetricData, Point, PointValue, Temporality};
 
@@ -18,6 +19,7 @@ macro_rules! keys {
 
 keys! {
     LOSS_REASON = "netsonde.loss.reason", "why something is missing, or coarser than it was meant to be";
+    HISTORY_LOSS = "netsonde.history.loss.reason", "inbox_full (more than could be taken), disk_full, store_failed, store_full (history.size), too_many_open or unwritable (too long)";
     SIGNAL_NAME = "netsonde.signal.name", "name of a signal, as in the configuration";
     SIGNAL_STATE = "netsonde.signal.state", "active, degraded, unsupported, failed or disabled";
     RULE = "netsonde.selector.rule", "name of a rule of the selection";
@@ -81,6 +83,18 @@ metrics! {
         "Control groups that were forgotten early because there are too many: units and containers are then looked up in /proc";
     RULE_MATCHES = "netsonde.self.selector.matches", Counter, "{match}", [RULE],
         "What each selection rule decided: a socket where the kernel can tell by itself, else each event, and each flow and listener of an interval";
+    VIOLATIONS = "netsonde.listen.violations", Counter, "{listener}", [AUDIT_RULE],
+        "Listeners that a rule of the audit denied, each once as it is told by netsonde.listen.violation; 0 of a rule says that none was";
+    HISTORY_STORED = "netsonde.self.history.stored", Counter, "{event}", [],
+        "Openings and closings of listeners that were written to the history";
+    HISTORY_LOSSES = "netsonde.self.history.losses", Counter, "{event}", [HISTORY_LOSS],
+        "Openings and closings of listeners that are not in the history";
+    HISTORY_SET_ASIDE = "netsonde.self.history.set_aside", Counter, "{store}", [],
+        "Stores of the history that were damaged and set aside";
+    HISTORY_RECORDS = "netsonde.self.history.usage", Gauge, "{record}", [],
+        "Openings of listeners that the history has";
+    HISTORY_BYTES = "netsonde.self.history.size", Gauge, "By", [],
+        "What the history takes of the disk";
     DNS_LOOKUPS = "netsonde.self.dns.lookups", Counter, "{lookup}", [LOOKUP_OUTCOME],
         "DNS lookups that ended, those of sockets that are not observed included";
     DNS_PENDING = "netsonde.self.dns.lookups.pending", Gauge, "{lookup}", [],
@@ -206,6 +220,19 @@ pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
     }
     for (word, n) in &status.hellos {
         to.int(&TLS_HELLOS, [(&HELLO_OUTCOME, word)], *n);
+    }
+    for (rule, n) in &status.violations {
+        to.int(&VIOLATIONS, [(&AUDIT_RULE, rule)], *n);
+    }
+    let history = &status.history;
+    if history.state != "off" {
+        to.int(&HISTORY_STORED, [], history.stored);
+        for (reason, n) in &history.losses {
+            to.int(&HISTORY_LOSSES, [(&HISTORY_LOSS, reason)], *n);
+        }
+        to.int(&HISTORY_SET_ASIDE, [], history.set_aside);
+        to.int(&HISTORY_RECORDS, [], history.records);
+        to.int(&HISTORY_BYTES, [], history.bytes);
     }
     to.int(&DNS_PENDING, [], dns.pending);
     to.int(&NAMES, [], dns.names);

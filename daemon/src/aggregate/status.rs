@@ -3,8 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::HistoryStatus;
+
 /// Fewer events of lookups were written than there were lookups; as a reason for a loss.
 pub const DNS_EVENT_RATE_LIMITED: &str = "dns_event_rate_limited";
+
+/// More listeners are open than are followed between sweeps; as a reason for a loss.
+pub const LISTENERS_UNTRACKED: &str = "listeners_untracked";
 
 /// Everything there is to know of the daemon.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -31,6 +36,10 @@ pub struct Status {
     pub dns: DnsStatus,
     /// First messages of TLS clients by what became of them, since the start.
     pub hellos: Vec<(&'static str, u64)>,
+    /// The history of what listens.
+    pub history: HistoryStatus,
+    /// Listeners that each rule of the audit denied, since the start.
+    pub violations: Vec<(String, u64)>,
     /// The series.
     pub series: SeriesStatus,
     /// Each BPF program.
@@ -288,6 +297,19 @@ pub fn judge(status: &Status) -> Vec<Finding> {
     findings.push(finding(grade, "processes", said));
     if status.signals.iter().any(|s| s.name == "dns" && s.state != "disabled") {
         findings.push(status.dns.finding());
+    }
+    if status.history.state != "off" {
+        let grade = if status.history.is_troubled() { Grade::Degraded } else { Grade::Ok };
+        findings.push(finding(grade, "history", status.history.sentence()));
+    }
+    let denied: u64 = status.violations.iter().map(|(_, n)| n).sum();
+    if denied > 0 {
+        let by: Vec<String> = status.violations.iter().map(|(rule, n)| format!("{n} × {rule}")).collect();
+        findings.push(finding(
+            Grade::Ok,
+            "audit",
+            format!("{denied} listeners were denied: {}", by.join(", ")),
+        ));
     }
     let s = &status.series;
     let grade = if s.folded > 0 { Grade::Degraded } else { Grade::Ok };

@@ -1,5 +1,6 @@
 //! The task that owns the process table and the series.
 
+mod listening;
 mod lookups;
 
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use netsonde_probes::{Holders, Records};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use listening::Listening;
 use lookups::{dns_status, names_config, question_limits, rate_limit};
 
 use super::active::ActiveConnections;
@@ -24,15 +26,16 @@ use super::identity::NamedFlow;
 use super::logs::Ownership;
 use super::series::Store;
 use super::status::{
-    DNS_EVENT_RATE_LIMITED, DestinationStatus, LaneStatus, Loss, ProcessStatus, ProgramStatus, RuleStatus,
-    SeriesStatus, SignalStatus, Status, SweepStatus,
+    DNS_EVENT_RATE_LIMITED, DestinationStatus, LISTENERS_UNTRACKED, LaneStatus, Loss, ProcessStatus,
+    ProgramStatus, RuleStatus, SeriesStatus, SignalStatus, Status, SweepStatus,
 };
 use super::{logs, own};
 use crate::audit::{Circumstances, Inventory, Places, Taker};
 use crate::collect::{Collected, Reading, SweepReport};
-use crate::config::Config;
+use crate::config::{Config, EventKind};
 use crate::enrich::{Clock, Masker, Names, Process, ProcessTable, SearchSuffixes, Users};
 use crate::export::{DestinationStatistics, Exporters, LossReason, Signal, SignalStatistics};
+use crate::history::Recorder;
 use crate::select::{Selection, Selections, user_id, with_facts};
 use crate::telemetry::{LogRecord, MetricData, Telemetry};
 
@@ -83,6 +86,9 @@ pub struct Aggregation {
     search: SearchSuffixes,
     names: Names,
     hellos: Hellos,
+    listening: Listening,
+    /// Something waits in the logs that somebody should look at now.
+    violated: bool,
     dns_events: RateLimit,
     dns_events_dropped: u64,
     /// As the newest walk over open files found them.
@@ -117,9 +123,10 @@ fn masker(config: &Config) -> Option<Masker> {
 }
 
 impl Aggregation {
-    /// A task that sends to `exporters` and publishes its status and what listens.
+    /// A task that sends to `exporters`, publishes its status and what listens, and tells `recorder` what opens and
+    /// closes.
     #[must_use]
-    pub fn new(config: Config, exporters: Exporters, publish: Publish) -> Self {
+    pub fn new(config: Config, exporters: Exporters, publish: Publish, recorder: Option<Recorder>) -> Self {
         let now = Clock::read().unix_ns();
         let status = Status {
             version: env!("CARGO_PKG_VERSION"),
@@ -143,6 +150,8 @@ impl Aggregation {
             search: SearchSuffixes::new("/etc/resolv.conf", config.dns.search_suffixes.clone()),
             names: Names::new(names_config(&config)),
             hellos: Hellos::default(),
+            listening: Listening::new(&config, recorder),
+            violated: false,
             dns_events: RateLimit::new(rate_limit(&config)),
             dns_events_dropped: 0,
             holders: Holders::default(),
@@ -219,6 +228,8 @@ impl Aggregation {
                 }
                 self.config = *config;
                 self.tell_active_again(&clock);
+                let config = self.config.clone();
+                self.reconfigure_audit(&config, &clock);
                 // Whoever asked may have gone.
                 let _ = done.send(());
             }
@@ -246,6 +257,7 @@ impl Aggregation {
         for hello in &records.hellos {
             self.take_hello(hello);
         }
+        self.listening.begin_batch();
         for event in &records.sockets {
             if event.kind == SocketEventKind::Close {
                 self.dns.forget(event.cookie);
@@ -254,6 +266,13 @@ impl Aggregation {
             self.count_unattributed(event.owner, process.as_deref());
             if !self.is_observed(event.rules, event.owner, process.as_deref()) {
                 continue;
+            }
+            if matches!(event.kind, SocketEventKind::ListenOpen | SocketEventKind::ListenClose) {
+                self.take_listen(event, process.clone(), &clock);
+                // The kernel tells of them in any case.
+                if !self.config.events.enabled.contains(&EventKind::Listen) {
+                    continue;
+                }
             }
             let name = self.name_for_event(event);
             let holders = self.holders_of(event.cookie);
@@ -265,7 +284,7 @@ impl Aggregation {
                 self.hellos.forget(event.cookie);
             }
         }
-        if self.pending_logs.len() >= LOG_BATCH {
+        if self.violated || self.pending_logs.len() >= LOG_BATCH {
             self.flush_logs();
         }
     }
@@ -294,6 +313,7 @@ impl Aggregation {
     }
 
     fn flush_logs(&mut self) {
+        self.violated = false;
         if !self.pending_logs.is_empty() {
             let records = std::mem::take(&mut self.pending_logs);
             self.exporters.send(&Telemetry::Logs(Arc::new(records)));
@@ -320,7 +340,8 @@ impl Aggregation {
                 self.take_lookups(&clock);
                 self.names.forget(clock.boot_ns());
                 data.extend(self.series.collect(now));
-                data.extend(self.count_listeners(&sweep.listeners, &clock));
+                let complete = sweep.totals.namespaces_missed == 0;
+                data.extend(self.count_listeners(&sweep.listeners, complete, &clock));
                 self.last_sweep_unix_ns = now;
             }
             Err(error) => {
@@ -396,11 +417,12 @@ impl Aggregation {
 
     /// The inventory of what listens, and the gauge of it: made anew by each sweep, so that a listener that is gone
     /// leaves nothing behind.
-    fn count_listeners(&mut self, found: &[Listener], clock: &Clock) -> Vec<MetricData> {
+    fn count_listeners(&mut self, found: &[Listener], complete: bool, clock: &Clock) -> Vec<MetricData> {
         let now = clock.unix_ns();
         self.listeners = Store::new(self.config.metrics.clone(), now);
         let places = Places::read();
         let mut rows = Vec::with_capacity(found.len());
+        let mut owners = Vec::with_capacity(found.len());
         for listener in found {
             let process = self.name(listener.owner);
             if !self.is_observed(listener.rules, listener.owner, process.as_deref()) {
@@ -409,6 +431,7 @@ impl Aggregation {
             let at = Circumstances { places: &places, clock, source: Source::Daemon };
             let mut taker = Taker::new(&mut self.processes, &mut self.users, &self.holders, at);
             rows.push(taker.listener(listener, process.clone()));
+            owners.push(listener.owner);
             // A socket of UDP that is connected takes from one peer only, and listens no more than a client does.
             if listener.peer.is_some() {
                 continue;
@@ -438,6 +461,7 @@ impl Aggregation {
         rows.extend(taker.special(|owner, process| {
             with_facts(owner, process, |uid, facts| selections.includes_portless(uid, facts))
         }));
+        self.take_inventory(&rows, &owners, complete, clock);
         self.publish
             .inventory
             .send_replace(Some(Arc::new(Inventory { taken_unix_ns: now, listeners: rows })));
@@ -463,7 +487,8 @@ impl Aggregation {
             })
             .collect();
         let limited = (DNS_EVENT_RATE_LIMITED, self.dns_events_dropped);
-        let losses = report.losses.iter().chain([&limited]);
+        let untracked = (LISTENERS_UNTRACKED, self.listening.untracked());
+        let losses = report.losses.iter().chain([&limited, &untracked]);
         status.losses = losses.map(|&(reason, count)| Loss { reason, count }).collect();
         status.programs = report
             .programs
@@ -507,6 +532,8 @@ impl Aggregation {
             matches.map(|(name, matches)| RuleStatus { name: name.to_owned(), matches }).collect();
         status.dns = dns_status(&self.dns, &self.questions, &self.names);
         status.hellos = self.hellos.outcomes();
+        status.history = self.listening.history();
+        status.violations = self.listening.violations();
         let (store, listeners) = (self.series.statistics(), self.listeners.statistics());
         status.series = SeriesStatus {
             held: store.series + listeners.series,

@@ -1,6 +1,8 @@
 //! The local API: HTTP on a Unix socket that the owner and the group of its file may use. Serves the
 //! daemon's status and what listens; it changes nothing.
 
+mod history;
+
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::aggregate::{Finding, Grade, Status, judge};
 use crate::audit::Inventory;
+use crate::history::Archive;
+
+pub use history::HistoryAnswer;
 
 /// The body of `/api/v1/status`, as [`crate::cli::status`] reads it back.
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,6 +52,8 @@ pub struct Shown {
     pub status: watch::Receiver<Status>,
     /// What listens; nothing before the first sweep.
     pub inventory: watch::Receiver<Option<Arc<Inventory>>>,
+    /// What listened; `None` when no history is kept.
+    pub archive: Option<Archive>,
 }
 
 /// A running API.
@@ -67,6 +74,7 @@ impl Api {
             .route("/healthz", get(healthz))
             .route("/api/v1/status", get(answer))
             .route("/api/v1/listeners", get(listeners))
+            .route("/api/v1/listeners/history", get(history::answer))
             .with_state(shown);
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(async move {

@@ -19,11 +19,13 @@ use netsonde_audit::stable::DEFAULT_EPHEMERAL_PORTS;
 use netsonde_audit::suggest::suggest_policy;
 
 use super::ask::ask;
-use super::{AuditArgs, FilterArgs};
+use super::since::{self, Window};
+use super::{AuditArgs, FilterArgs, Moment};
 use crate::api::ListenersAnswer;
 use crate::app;
 use crate::audit::{self, Inventory};
 use crate::config::Config;
+use crate::enrich::Clock;
 use crate::exit::Exit;
 
 /// 100,000 sockets with a chain of a dozen parents come near it.
@@ -50,6 +52,9 @@ pub fn audit(
             return Ok(Exit::Usage);
         }
     };
+    if let Some(since) = args.since {
+        return changes(args, since, config, &filter, table, out, err);
+    }
     // What is wrong with the file is told before anything is read.
     let before = args.diff.as_deref().map(baseline).transpose()?;
     let (source, inventory) = match read(config, err)? {
@@ -78,7 +83,35 @@ pub fn audit(
     } else {
         format::write(&now.report(), args.format, table, out).map(|()| Exit::Ok)
     };
-    // Who has seen enough closes the pipe.
+    finished(written, out)
+}
+
+/// Writes what opened and closed.
+fn changes(
+    args: &AuditArgs,
+    since: Moment,
+    config: &Config,
+    filter: &Filter,
+    table: TableOptions,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> anyhow::Result<Exit> {
+    let now = Clock::read().unix_ns();
+    let until = args.until.map_or(now, |until| until.unix_ns(now));
+    let since = since.unix_ns(now);
+    if since > until {
+        writeln!(err, "netsonde: --until is before --since")?;
+        return Ok(Exit::Usage);
+    }
+    let mut report = since::report(config, Window { since, until }, filter, now, err)?;
+    if config.audit != Policy::default() {
+        report.judge(&config.audit);
+    }
+    finished(format::write(&report, args.format, table, out).map(|()| Exit::Ok), out)
+}
+
+/// Who has seen enough closes the pipe.
+fn finished(written: io::Result<Exit>, out: &mut impl Write) -> anyhow::Result<Exit> {
     match written.and_then(|exit| out.flush().map(|()| exit)) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
         written => Ok(written?),

@@ -9,11 +9,12 @@ use clap::{Args, Parser, Subcommand};
 use netsonde_audit::format::Format;
 use netsonde_audit::words::Word as _;
 
-use crate::config::{Output, Overrides, parse_interval};
+use crate::config::{Output, Overrides, parse_duration, parse_interval};
 
 mod ask;
 pub mod audit;
 pub mod check_config;
+mod since;
 pub mod status;
 
 const EXIT_CODES: &str = "\
@@ -120,6 +121,14 @@ pub struct AuditArgs {
     /// Show what listens now, which is what is done without any other flag
     #[arg(long)]
     pub listening: bool,
+    /// Show what opened and closed since then: so long ago, such as 24h or 7d, or an RFC 3339 time
+    ///
+    /// Asks the daemon for its history; without one, reads what it wrote down, which is said on standard error.
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with_all = ["listening", "purpose"])]
+    pub since: Option<Moment>,
+    /// With --since: nothing younger than this, which is written likewise
+    #[arg(long, value_name = "TIME", value_parser = moment, requires = "since")]
+    pub until: Option<Moment>,
     /// How to write it: table, json, csv, ndjson, html or sarif
     ///
     /// sarif (2.1.0) has what differs from the baseline, and what the policy denies.
@@ -166,6 +175,33 @@ pub struct FilterArgs {
     pub transport: Vec<String>,
 }
 
+/// A time as it is written on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// So long before now.
+    Ago(Duration),
+    /// Nanoseconds since 1970, UTC.
+    At(u64),
+}
+
+impl Moment {
+    /// In nanoseconds since 1970, UTC, as those of `now_unix_ns` are.
+    #[must_use]
+    pub fn unix_ns(self, now_unix_ns: u64) -> u64 {
+        match self {
+            Self::Ago(ago) => now_unix_ns.saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX)),
+            Self::At(unix_ns) => unix_ns,
+        }
+    }
+}
+
+fn moment(text: &str) -> Result<Moment, String> {
+    let at = text.parse::<jiff::Timestamp>().ok().and_then(|time| u64::try_from(time.as_nanosecond()).ok());
+    let ago = || parse_duration(text, &(Duration::ZERO..=Duration::MAX)).map(Moment::Ago);
+    at.map_or_else(ago, |at| Ok(Moment::At(at)))
+        .map_err(|message| format!("{message}; or an RFC 3339 time, such as \"2026-01-31T22:00:00Z\""))
+}
+
 fn format(text: &str) -> Result<Format, String> {
     Format::parse(text)
 }
@@ -195,6 +231,15 @@ mod tests {
     }
 
     #[test]
+    fn moments_are_times_or_so_long_ago() {
+        assert_eq!(moment("24h").map(|at| at.unix_ns(86_400_000_000_005)), Ok(5));
+        assert_eq!(moment("1d").map(|at| at.unix_ns(5)), Ok(0));
+        assert_eq!(moment("1970-01-01T00:00:01Z").map(|at| at.unix_ns(5)), Ok(1_000_000_000));
+        assert_eq!(moment("1970-01-01T01:00:01+01:00").map(|at| at.unix_ns(5)), Ok(1_000_000_000));
+        assert!(moment("yesterday").expect_err("no time").contains("RFC 3339"));
+    }
+
+    #[test]
     fn wrong_flags_are_usage_errors() {
         for (words, named) in [
             ("netsonde run --output json:/x", "otlp-json:PATH, otlp-json:- or console"),
@@ -202,6 +247,9 @@ mod tests {
             ("netsonde run --interval 10", "such as \"10s\""),
             ("netsonde run --interval 1ms", "from 100ms to 1h"),
             ("netsonde run --intervall 1s", "--interval"),
+            ("netsonde audit --until 1h", "--since"),
+            ("netsonde audit --since 1h --diff a", "--diff"),
+            ("netsonde audit --since 1h --listening", "--listening"),
         ] {
             let error = Cli::try_parse_from(words.split(' ')).expect_err(words);
             assert_eq!(error.exit_code(), i32::from(crate::exit::Exit::Usage as u8));

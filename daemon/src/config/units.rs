@@ -74,8 +74,14 @@ mod tests {
 
     #[test]
     fn durations_are_read() {
-        for (text, millis) in [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("1h", 3_600_000), ("0s", 0), ("30d", 2_592_000_000)]
-        {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("0s", 0),
+            ("30d", 2_592_000_000),
+        ] {
             assert_eq!(parse_duration(text, &ANY), Ok(Duration::from_millis(millis)), "{text}");
         }
     }

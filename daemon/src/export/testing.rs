@@ -32,8 +32,12 @@ pub static RTT: Metric = descriptor(
     "s",
 );
 
-pub static CLOSE: Event =
-    Event { name: "netsonde.tcp.close", config_key: "close", description: "For tests", attributes: &[] };
+pub static CLOSE: Event = Event {
+    name: "netsonde.tcp.close",
+    config_key: Some("close"),
+    description: "For tests",
+    attributes: &[],
+};
 
 pub fn text(value: &str) -> AttributeValue {
     AttributeValue::String(value.into())

@@ -183,7 +183,7 @@ fn metrics() -> String {
         "What does not fit into `metrics.series_limit` or into the kernel's table of flows is summed into one \
          series a metric, which carries `otel.metric.overflow` = true in place of flow attributes.",
     );
-    page.heading(2, "Of netsonde itself");
+    page.heading(2, "Of the audit and of netsonde itself");
     page.paragraph("Cumulative since the daemon's start, whatever `metrics.temporality` says.");
     metric_table(&mut page, &of_itself);
     page.heading(2, "Own attributes of metrics");
@@ -209,11 +209,13 @@ fn metrics() -> String {
 fn events() -> String {
     let all = registry::events();
     let introduction = "What netsonde exports as OTLP log records, one an event. The record's `event_name` is \
-                        the name given here; its body is one readable sentence. A failure has the severity \
-                        WARN, everything else INFO. `events.enabled` chooses among them by key.";
+                        the name given here; its body is one readable sentence. A failure and a violation \
+                        have the severity WARN, everything else INFO. `events.enabled` chooses among them by key.";
     let mut page = Page::new("Log events", introduction);
-    let rows =
-        all.iter().map(|e| [code(e.name), code(e.config_key), e.description.to_owned(), names(e.attributes)]);
+    let rows = all.iter().map(|e| {
+        let key = e.config_key.map_or_else(|| "always".to_owned(), code);
+        [code(e.name), key, e.description.to_owned(), names(e.attributes)]
+    });
     page.table(["Event", "Key", "Written when", "Own attributes"], rows);
     page.paragraph("An attribute that is not known, or does not apply, is absent.");
     page.heading(2, "Attributes of every event");

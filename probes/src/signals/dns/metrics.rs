@@ -100,7 +100,7 @@ pub const METRICS: &[&Metric] = &[&LOOKUP_DURATION];
 /// `netsonde.dns.response`
 pub static RESPONSE: Event = Event {
     name: "netsonde.dns.response",
-    config_key: "dns",
+    config_key: Some("dns"),
     description: "a DNS query was answered, or was not answered in time",
     attributes: &[
         &socket::NETWORK_TRANSPORT,

@@ -31,35 +31,35 @@ macro_rules! endpoints_and {
 /// `netsonde.listen.open`
 pub static LISTEN_OPEN: Event = Event {
     name: "netsonde.listen.open",
-    config_key: "listen",
+    config_key: Some("listen"),
     description: "A process called listen()",
     attributes: listener_and!(),
 };
 /// `netsonde.listen.close`
 pub static LISTEN_CLOSE: Event = Event {
     name: "netsonde.listen.close",
-    config_key: "listen",
+    config_key: Some("listen"),
     description: "A listening socket was closed by its last holder",
     attributes: listener_and!(&LISTEN_DURATION),
 };
 /// `netsonde.tcp.connect`
 pub static CONNECT: Event = Event {
     name: "netsonde.tcp.connect",
-    config_key: "connect",
+    config_key: Some("connect"),
     description: "A connection that the process asked for was established",
     attributes: endpoints_and!(&CONNECT_DURATION, &TLS_PROTOCOLS),
 };
 /// `netsonde.tcp.accept`
 pub static ACCEPT: Event = Event {
     name: "netsonde.tcp.accept",
-    config_key: "accept",
+    config_key: Some("accept"),
     description: "A connection to a listening socket of the process was established",
     attributes: endpoints_and!(),
 };
 /// `netsonde.tcp.close`
 pub static CLOSE: Event = Event {
     name: "netsonde.tcp.close",
-    config_key: "close",
+    config_key: Some("close"),
     description: "A connection ended; its final counters",
     attributes: endpoints_and!(
         &CONNECTION_DURATION,
@@ -76,7 +76,7 @@ pub static CLOSE: Event = Event {
 /// `netsonde.tcp.failure`
 pub static FAILURE: Event = Event {
     name: "netsonde.tcp.failure",
-    config_key: "failure",
+    config_key: Some("failure"),
     description: "A connection could not be established, or broke",
     attributes: endpoints_and!(&ERROR_TYPE, &CONNECT_DURATION, &TLS_PROTOCOLS),
 };

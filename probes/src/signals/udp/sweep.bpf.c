@@ -54,11 +54,15 @@ static __always_inline void sweep_bound(struct bpf_iter_meta *meta, const struct
 		verdict = judge_packets(st, RULE_UDP, NULL, sk->__sk_common.skc_num);
 	if (verdict & SELECT_EXCLUDED)
 		return;
-	if (!(st->flags & (SOCKET_TOLD | SOCKET_OLDER))) {
+	if (!(st->flags & SOCKET_TOLD)) {
 		st->local_port = sk->__sk_common.skc_num;
 		local_address(&sk->__sk_common, (__u8 *)st->bound_address);
-		tell_bound(st, bpf_get_socket_cookie((void *)sk), EVENT_LISTEN_OPEN, verdict,
-			   sk->__sk_common.skc_bound_dev_if);
+		/* Of an older one nobody knows when that was, but its end can be told. */
+		if (st->flags & SOCKET_OLDER)
+			st->flags |= SOCKET_TOLD;
+		else
+			tell_bound(st, bpf_get_socket_cookie((void *)sk), EVENT_LISTEN_OPEN,
+				   verdict, sk->__sk_common.skc_bound_dev_if);
 	}
 	tell_swept(meta, sk, st, IPPROTO_UDP, verdict);
 }

@@ -1,0 +1,200 @@
+//! The task's part on what listens: telling the history and the judge of it, between sweeps and at each.
+
+use std::sync::Arc;
+
+use netsonde_audit::model::Listener as Row;
+use netsonde_audit::report::Source;
+use netsonde_history::BootId;
+use netsonde_probes::Holders;
+use netsonde_probes::records::{Accepts, Listener, Owner, SocketEvent, SocketEventKind, Transport};
+
+use super::super::logs::{self, Ownership};
+use super::Aggregation;
+use crate::audit::{Circumstances, Judge, Openings, Places, Taker};
+use crate::config::Config;
+use crate::enrich::{Clock, Process};
+use crate::history::{HistoryStatus, Recorder};
+use crate::select::user_id;
+
+/// What is known of what listens.
+pub(super) struct Listening {
+    openings: Openings,
+    judge: Judge,
+    /// `None` when no history is kept.
+    recorder: Option<Recorder>,
+    /// Names of namespaces, read once for a batch that has listeners.
+    places: Option<Places>,
+}
+
+impl Listening {
+    pub fn new(config: &Config, recorder: Option<Recorder>) -> Self {
+        let boot = recorder.as_ref().map_or(BootId([0; 16]), Recorder::boot);
+        Self { openings: Openings::new(boot), judge: Judge::new(&config.audit), recorder, places: None }
+    }
+
+    pub fn begin_batch(&mut self) {
+        self.openings.begin_batch();
+        self.places = None;
+    }
+
+    pub fn history(&self) -> HistoryStatus {
+        self.recorder.as_ref().map(Recorder::status).unwrap_or_default()
+    }
+
+    pub fn violations(&self) -> Vec<(String, u64)> {
+        self.judge.violations().map(|(rule, count)| (rule.to_owned(), count)).collect()
+    }
+
+    pub fn untracked(&self) -> u64 {
+        self.openings.untracked()
+    }
+}
+
+/// What an event tells of a listener.
+fn found(event: &SocketEvent, opened_ns: Option<u64>) -> Listener {
+    Listener {
+        transport: event.transport,
+        owner: event.owner,
+        opener: (event.transport == Transport::Tcp && event.kind == SocketEventKind::ListenOpen)
+            .then_some(event.owner),
+        opened_ns,
+        cookie: event.cookie,
+        address: event.local.0,
+        port: event.local.1,
+        interface: event.interface,
+        network_namespace: event.network_namespace,
+        backlog: event.backlog,
+        queued: 0,
+        reuseport_group: None,
+        peer: None,
+        port_chosen: false,
+        ipv6_only: false,
+        shared: false,
+        accepts: Accepts::default(),
+        rules: event.rules,
+    }
+}
+
+/// The row of an event, without what only a sweep knows.
+fn without_what_events_do_not_tell(row: Row) -> Row {
+    Row {
+        automatic_port: None,
+        ipv6_only: None,
+        queued: None,
+        reuse_port: None,
+        accepted: None,
+        peers: None,
+        ..row
+    }
+}
+
+impl Aggregation {
+    /// A listener opened or closed, and is observed.
+    pub(super) fn take_listen(&mut self, event: &SocketEvent, process: Option<Arc<Process>>, clock: &Clock) {
+        let at = clock.unix_of(event.time_ns);
+        if event.kind == SocketEventKind::ListenOpen {
+            let row = self.row(event, Some(event.time_ns), process, clock);
+            let opened = self.listening.openings.opened(event.cookie, at, event.owner, row.clone());
+            self.record(opened);
+            self.judge(&row, Some(event.owner), at, clock);
+            return;
+        }
+        let duration_ns = Some(event.duration_ns).filter(|ns| *ns > 0);
+        let opened_ns = duration_ns.map(|ns| event.time_ns.saturating_sub(ns));
+        // Asked for in the rare case that the opening is not known.
+        let row = (self.listening.openings.get_mut(event.cookie).is_none())
+            .then(|| self.row(event, opened_ns, process, clock));
+        let row = || row.unwrap_or_else(|| Row::new(netsonde_audit::model::Transport::Tcp, None, None));
+        for event in self.listening.openings.closed(event.cookie, at, duration_ns, row) {
+            self.record(event);
+        }
+    }
+
+    fn row(
+        &mut self,
+        event: &SocketEvent,
+        opened_ns: Option<u64>,
+        process: Option<Arc<Process>>,
+        clock: &Clock,
+    ) -> Row {
+        let Self { listening, processes, users, holders, .. } = self;
+        let places = listening.places.get_or_insert_with(Places::read);
+        let at = Circumstances { places, clock, source: Source::Daemon };
+        // What the last walk found is older than an opening.
+        let nobody = Holders::default();
+        let holders = if event.kind == SocketEventKind::ListenOpen { &nobody } else { &*holders };
+        let row = Taker::new(processes, users, holders, at).listener(&found(event, opened_ns), process);
+        without_what_events_do_not_tell(row)
+    }
+
+    fn record(&self, event: netsonde_history::Event<Box<Row>>) {
+        if let Some(recorder) = &self.listening.recorder {
+            recorder.happened(event);
+        }
+    }
+
+    /// Tells of a listener that may not be, if that is news.
+    fn judge(&mut self, row: &Row, owner: Option<Owner>, at: u64, clock: &Clock) {
+        let Listening { openings, judge, .. } = &mut self.listening;
+        if judge.allows_everything() {
+            return;
+        }
+        let Some(cookie) = row.cookie else { return };
+        // One that is not followed, for there are too many, is judged when it opens.
+        let mut unfollowed = crate::audit::Mark::default();
+        let mark = openings.get_mut(cookie).map_or(&mut unfollowed, |opening| &mut opening.mark);
+        let Some(rule) = judge.judge(row, mark) else { return };
+        let process = owner.and_then(|owner| self.processes.resolve(owner));
+        let holders = self.holders_of(cookie);
+        let user = owner.and_then(user_id).map_or_else(|| "".into(), |uid| self.users.name(uid));
+        let ownership = Ownership { process: process.as_deref(), user, holders: &holders };
+        let owned = owner.map(|owner| (owner, &ownership));
+        self.pending_logs.push(logs::violation::violation(row, &rule, owned, at, clock));
+        self.violated = true;
+    }
+
+    /// Takes in what a sweep met, each with its owner if it has one.
+    pub(super) fn take_inventory(&mut self, rows: &[Row], owners: &[Owner], complete: bool, clock: &Clock) {
+        let now = clock.unix_ns();
+        let owned = || owners.iter().copied().map(Some).chain(std::iter::repeat(None));
+        let swept = self.listening.openings.swept(rows.iter().zip(owned()), complete, now);
+        if let Some(recorder) = &self.listening.recorder {
+            if recorder.wants_all() || swept.differs {
+                recorder.all_open(self.listening.openings.all(rows.iter()), now);
+            } else {
+                swept.opened.into_iter().for_each(|event| recorder.happened(event));
+            }
+        }
+        self.judge_all(rows, clock);
+    }
+
+    /// Judges what is open, as the last sweep knows it or as it opened since.
+    fn judge_all(&mut self, rows: &[Row], clock: &Clock) {
+        if self.listening.judge.allows_everything() {
+            return;
+        }
+        let now = clock.unix_ns();
+        for row in rows {
+            let opening = row.cookie.and_then(|cookie| self.listening.openings.get_mut(cookie));
+            // What has closed meanwhile, or is not followed, was judged when it opened.
+            let Some(owner) = opening.map(|opening| opening.owner) else { continue };
+            self.judge(row, owner, now, clock);
+        }
+    }
+
+    /// Other rules of the audit are in force, perhaps.
+    pub(super) fn reconfigure_audit(&mut self, config: &Config, clock: &Clock) {
+        if !self.listening.judge.replace(&config.audit) {
+            return;
+        }
+        let inventory = self.publish.inventory.borrow().clone();
+        self.judge_all(inventory.as_ref().map_or(&[], |inventory| &inventory.listeners), clock);
+        let unswept = self.listening.openings.iter_mut();
+        let unswept: Vec<_> =
+            unswept.filter_map(|(_, opening)| Some((opening.unswept.clone()?, opening.owner))).collect();
+        for (row, owner) in unswept {
+            self.judge(&row, owner, clock.unix_ns(), clock);
+        }
+        self.flush_logs();
+    }
+}
