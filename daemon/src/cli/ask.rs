@@ -18,8 +18,15 @@ pub async fn ask(socket: &Path, path: &str, most: usize) -> anyhow::Result<Vec<u
     tokio::spawn(connection);
     let request = hyper::Request::get(path).header("host", "netsonde").body(String::new())?;
     let response = sender.send_request(request).await?;
-    if response.status() != hyper::StatusCode::OK {
-        bail!("it answered {}", response.status());
+    let status = response.status();
+    if status != hyper::StatusCode::OK {
+        // One line says why, as a rule.
+        let body = Limited::new(response.into_body(), 4_096).collect().await;
+        let why = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned());
+        match why {
+            Ok(why) if !why.is_empty() => bail!("it answered {status}: {why}"),
+            _ => bail!("it answered {status}"),
+        }
     }
     let body = Limited::new(response.into_body(), most).collect().await;
     Ok(body.map_err(|e| anyhow::anyhow!("{e}"))?.to_bytes().to_vec())

@@ -4,7 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a small program that speaks to the test that started it")]
 
 use std::io::{self, BufRead};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -80,6 +80,13 @@ enum Arguments {
     Adopt {
         #[arg(long)]
         gate: PathBuf,
+    },
+    /// Listen for a few milliseconds on the loopback, on any port of TCP or on this one of UDP, and end.
+    Brief {
+        #[arg(long)]
+        udp: Option<u16>,
+        #[arg(long, default_value_t = 3)]
+        milliseconds: u64,
     },
     /// Use no socket and all processors until standard input ends.
     Spin {
@@ -190,8 +197,25 @@ fn main() -> Result<()> {
             }
         }
         Arguments::Adopt { gate } => adopt(&gate),
+        Arguments::Brief { udp, milliseconds } => brief(udp, Duration::from_millis(milliseconds)),
         Arguments::Spin { deadline } => spin(deadline),
     }
+}
+
+fn brief(udp: Option<u16>, time: Duration) -> Result<()> {
+    match udp {
+        Some(port) => {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, port))?;
+            thread::sleep(time);
+            drop(socket);
+        }
+        None => {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            thread::sleep(time);
+            drop(listener);
+        }
+    }
+    Ok(())
 }
 
 fn serve(arguments: &Serve) -> Result<()> {
