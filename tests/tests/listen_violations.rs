@@ -6,7 +6,7 @@
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use netsonde_tests::audit;
 use netsonde_tests::cgroup::{Cgroup, Hierarchy};
@@ -30,11 +30,13 @@ fn by<'a>(telemetry: &'a Telemetry, name: &str) -> Vec<&'a Event> {
     telemetry.events(VIOLATION, &[("netsonde.audit.rule", name.into())])
 }
 
-/// The violation that comes, and how long it took.
-fn wait(daemon: &Daemon, name: &str, began: Instant) -> (Event, Duration) {
+/// The violation that comes, and how long after what it tells of. The time is the kernel's, of listen(2).
+fn wait(daemon: &Daemon, name: &str) -> (Event, Duration) {
     let telemetry = daemon.wait(name, |telemetry| !by(telemetry, name).is_empty()).unwrap();
-    let took = began.elapsed();
-    (by(&telemetry, name)[0].clone(), took)
+    let now = UNIX_EPOCH.elapsed().unwrap();
+    let event = by(&telemetry, name)[0].clone();
+    let took = now.checked_sub(Duration::from_nanos(event.time)).unwrap();
+    (event, took)
 }
 
 fn count(telemetry: &Telemetry, name: &str) -> i64 {
@@ -54,10 +56,11 @@ fn a_violation_is_told_within_a_second_with_rule_and_identity() {
         rule("unused", "ports = \"1\""),
     );
     let daemon = Daemon::start(&configuration).unwrap();
-    let began = Instant::now();
+    let started = UNIX_EPOCH.elapsed().unwrap();
     let server = Server::start(&telnet, None, "127.0.0.1:0", "").unwrap();
-    let (event, took) = wait(&daemon, "no-telnet", began);
+    let (event, took) = wait(&daemon, "no-telnet");
     assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(Duration::from_nanos(event.time) > started, "it is the time of listen()");
     expect::assert_attribute(&[&event], "process.pid", i64::from(server.pid()));
     expect::assert_attribute(&[&event], "process.executable.path", telnet.as_path());
     expect::assert_attribute(&[&event], "process.user.name", "root");
@@ -66,10 +69,9 @@ fn a_violation_is_told_within_a_second_with_rule_and_identity() {
     expect::assert_attribute(&[&event], "network.transport", "tcp");
     expect::assert_attribute(&[&event], "netsonde.address.class", "loopback");
     assert!(!event.get("netsonde.process.ancestors").unwrap().list().is_empty());
-    let open_for = Instant::now();
     let status = Command::new(&brief).args(["brief", "--milliseconds", "5"]).status().unwrap();
     assert!(status.success());
-    let (event, took) = wait(&daemon, "not-for-a-moment", open_for);
+    let (event, took) = wait(&daemon, "not-for-a-moment");
     assert!(took < Duration::from_secs(1), "{took:?}");
     expect::assert_attribute(&[&event], "process.executable.path", brief.as_path());
     // Sweeps come and go, and nothing is told twice.
@@ -207,7 +209,7 @@ fn what_is_there_is_judged_at_the_start_and_when_the_rules_change() {
     let server = Server::start(&path, None, "127.0.0.1:0", "").unwrap();
     let binaries = format!("binaries = \"{}\"", path.display());
     let daemon = Daemon::start(&rule("first", &binaries)).unwrap();
-    let (event, _) = wait(&daemon, "first", Instant::now());
+    let (event, _) = wait(&daemon, "first");
     expect::assert_attribute(&[&event], "process.pid", i64::from(server.pid()));
 
     let younger_path = programs.copy("younger").unwrap();
