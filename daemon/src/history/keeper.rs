@@ -14,9 +14,9 @@ use super::status::{DISK_FULL, STORE_FAILED, STORE_FULL, TOO_MANY_OPEN, UNWRITAB
 use super::{INBOX, Known, Note, Shared, locked};
 use crate::enrich::Clock;
 
-/// The first of a batch waits so long for others. With the time that events take from the kernel's ring, it is on the disk
-/// within a second.
-const BATCH_DELAY: Duration = Duration::from_millis(300);
+/// The first of a batch waits so long for others; what comes while one is written makes the next. Together with 100 ms in
+/// the kernel's ring, an opening is on the disk within a second also where the processors are busy with others.
+const BATCH_DELAY: Duration = Duration::from_millis(100);
 /// How long after a failure the next attempt is made.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often what is too old is looked for.
