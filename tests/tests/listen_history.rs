@@ -225,6 +225,44 @@ fn a_kill_loses_nothing_that_opened_more_than_a_second_before() {
 }
 
 #[test]
+fn a_port_that_listen_chose_is_told() {
+    let _host = Host::acquire().unwrap();
+    // Between two sweeps, and over one.
+    let script = "import json, os, socket, sys, time\n\
+        for t in (0.005, 2.5):\n l = socket.socket()\n l.listen()\n print(l.getsockname()[1], flush=True)\n\
+        \x20time.sleep(t)\n l.close()";
+    let port_of = |line: String| line.trim().parse::<u64>().unwrap();
+    let daemon = Daemon::start(
+        "[[audit.rule]]\nname = \"automatic\"\naction = \"deny\"\nports = \"32768-60999\"\nbinaries = \"/**/python3*\"\n",
+    )
+    .unwrap();
+    let mut running = Running::start_command(Command::new("python3").args(["-c", script])).unwrap();
+    let pid = u64::from(running.pid());
+    let mut ports = vec![port_of(running.line().unwrap()), port_of(running.line().unwrap())];
+    running.wait().unwrap();
+    let mut rows = Vec::new();
+    let closed = command::until(LIMIT, || {
+        rows = audit::rows(&daemon.configuration(), "--since 1m --binary /**/python3*")?;
+        rows.retain(|row| row["process.pid"] == pid);
+        Ok(rows.len() == 4)
+    });
+    assert!(closed.unwrap(), "{rows:#?}");
+    let mut found: Vec<u64> = rows.iter().map(|row| row["server.port"].as_u64().unwrap_or(0)).collect();
+    found.sort_unstable();
+    found.dedup();
+    ports.sort_unstable();
+    ports.dedup();
+    assert_eq!(found, ports, "{rows:#?}");
+    let telemetry = daemon.stop().unwrap();
+    let told =
+        telemetry.events("netsonde.listen.violation", &[("process.pid", i64::try_from(pid).unwrap().into())]);
+    let mut told: Vec<u64> = told.iter().map(|event| event.int("server.port").unwrap() as u64).collect();
+    told.sort_unstable();
+    told.dedup();
+    assert_eq!(told, ports);
+}
+
+#[test]
 fn what_closed_while_nobody_watched_has_ended_some_time_before() {
     let _host = Host::acquire().unwrap();
     let store = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! Judging listeners as they open, so that each violation is told once.
 //!
-//! Pure. A listener is judged again when the rules have changed, and when others are answerable for it: a socket can be
-//! handed to a program that may not have it.
+//! Pure. A listener is judged again when the rules have changed, when its port has become known, and when others are
+//! answerable for it: a socket can be handed to a program that may not have it.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
@@ -90,10 +90,11 @@ impl Judge {
         self.violations.iter().map(|(rule, count)| (&**rule, *count))
     }
 
-    /// A number for the rules and those who are answerable, as far as rules ask for them.
+    /// A number for the rules, and for what may change of a listener that they ask for.
     fn circumstances(&self, listener: &Listener) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.generation.hash(&mut hasher);
+        // A port that the kernel chose comes later than the rest.
+        (self.generation, listener.port).hash(&mut hasher);
         for process in listener.answerable() {
             let Process { path, script, user_id, user, unit, user_unit, container, .. } = process;
             (path, script, user_id, user, unit, user_unit, container).hash(&mut hasher);

@@ -41,10 +41,19 @@ pub struct Opening {
     misses: u8,
 }
 
+impl Opening {
+    /// The event that told of it came before the kernel had chosen a port: `listen()` without `bind()`.
+    #[must_use]
+    pub fn lacks_port(&self) -> bool {
+        let lacks = |row: &Listener| row.port.is_none() && row.automatic_port == Some(true);
+        self.unswept.as_deref().is_some_and(lacks)
+    }
+}
+
 /// What a sweep found out.
 #[derive(Debug, Default)]
 pub struct Swept {
-    /// Openings that no event told of.
+    /// Openings that no event told of, or told of in part.
     pub opened: Vec<Event<Box<Listener>>>,
     /// Some are gone whose end no event told of, or some could not be followed: what is open is to be compared.
     pub differs: bool,
@@ -134,8 +143,15 @@ impl Openings {
         listener: impl FnOnce() -> Listener,
     ) -> Vec<Event<Box<Listener>>> {
         self.closed.insert(cookie);
-        let known =
-            self.open.remove(&cookie).map(|opening| opening.id).or_else(|| self.departed.pop(&cookie));
+        let opening = self.open.remove(&cookie);
+        if let Some(Opening { id, beginning, .. }) = opening.as_ref().filter(|opening| opening.lacks_port()) {
+            let listener = Box::new(shortened(listener()));
+            return vec![
+                Event::Opened { id: *id, beginning: *beginning, listener },
+                Event::Closed { id: *id, at, listener: None },
+            ];
+        }
+        let known = opening.map(|opening| opening.id).or_else(|| self.departed.pop(&cookie));
         if let Some(id) = known {
             return vec![Event::Closed { id, at, listener: None }];
         }
@@ -166,6 +182,11 @@ impl Openings {
             met.insert(cookie);
             if let Some(opening) = self.open.get_mut(&cookie) {
                 opening.owner = owner.or(opening.owner);
+                if opening.lacks_port() {
+                    let (id, beginning) = (opening.id, opening.beginning);
+                    let listener = Box::new(shortened(row.clone()));
+                    swept.opened.push(Event::Opened { id, beginning, listener });
+                }
                 opening.unswept = None;
                 continue;
             }
@@ -356,6 +377,24 @@ mod tests {
         sweep(&mut openings, &[], 260);
         sweep(&mut openings, &[], 270);
         assert_eq!(told(&openings.closed(7, 280, Some(1), || row(7))), [(id(230, 7), Some(280))]);
+    }
+
+    #[test]
+    fn a_port_that_the_kernel_chose_late_is_told_by_the_sweep_or_the_closing() {
+        let mut openings = Openings::new(BOOT);
+        let without = |cookie| Listener { port: None, automatic_port: Some(true), ..row(cookie) };
+        openings.begin_batch();
+        openings.opened(7, 100, OWNER, without(7));
+        openings.opened(8, 100, OWNER, without(8));
+        openings.begin_batch();
+        assert_eq!(told(&sweep(&mut openings, &[7], 110).opened), [(id(100, 7), None)]);
+        assert!(sweep(&mut openings, &[7], 120).opened.is_empty());
+        // Two sweeps have missed the other.
+        openings.opened(8, 125, OWNER, without(8));
+        let events = openings.closed(8, 130, Some(5), || row(8));
+        assert_eq!(told(&events), [(id(125, 8), None), (id(125, 8), Some(130))]);
+        assert!(matches!(&events[0], Event::Opened { listener, .. } if listener.port == Some(23)));
+        assert_eq!(told(&openings.closed(7, 130, Some(30), || row(7))), [(id(100, 7), Some(130))]);
     }
 
     #[test]

@@ -77,8 +77,11 @@ fn found(event: &SocketEvent, opened_ns: Option<u64>) -> Listener {
 
 /// The row of an event, without what only a sweep knows.
 fn without_what_events_do_not_tell(row: Row) -> Row {
+    // listen() without bind() is told of before the kernel has chosen a port.
+    let port = row.port.filter(|port| *port != 0);
     Row {
-        automatic_port: None,
+        automatic_port: port.is_none().then_some(true),
+        port,
         ipv6_only: None,
         queued: None,
         reuse_port: None,
@@ -101,9 +104,14 @@ impl Aggregation {
         }
         let duration_ns = Some(event.duration_ns).filter(|ns| *ns > 0);
         let opened_ns = duration_ns.map(|ns| event.time_ns.saturating_sub(ns));
-        // Asked for in the rare case that the opening is not known.
-        let row = (self.listening.openings.get_mut(event.cookie).is_none())
+        // Asked for in the rare case that the opening is not known, or not its port.
+        let opening = self.listening.openings.get_mut(event.cookie);
+        let row = opening
+            .is_none_or(|opening| opening.lacks_port())
             .then(|| self.row(event, opened_ns, process, clock));
+        if let Some(row) = row.as_ref().filter(|row| row.port.is_some()) {
+            self.judge(row, Some(event.owner), at, clock);
+        }
         let row = || row.unwrap_or_else(|| Row::new(netsonde_audit::model::Transport::Tcp, None, None));
         for event in self.listening.openings.closed(event.cookie, at, duration_ns, row) {
             self.record(event);

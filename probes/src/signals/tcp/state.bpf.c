@@ -297,6 +297,11 @@ static __always_inline void on_close(const struct sock *sk, int oldstate, bool t
 	if (st->role == ROLE_LISTENER) {
 		if (oldstate == TCP_LISTEN) {
 			follow_image(sk, st);
+			/* listen() without bind() has its port only after it changed the state; by
+			 * now it has been given back, but for its copy in network order. */
+			if (!st->local_port)
+				st->local_port = bpf_ntohs(
+					BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
 			tell_listen(sk, st, EVENT_LISTEN_CLOSE);
 			forget_listener(st);
 		}
