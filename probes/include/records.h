@@ -343,9 +343,25 @@ enum loss {
 	LOSS_STATE_MISSING = 7,	  /* a connection closed that carried no state */
 	LOSS_IMAGES_FULL = 8,	  /* an exec with open sockets could not be noted */
 	LOSS_PAYLOAD_RING_FULL = 9,
-	LOSS_PAYLOAD_RATE_LIMITED = 10,
+	LOSS_PAYLOAD_RATE_LIMITED = 10, /* counted in `shed_counts` */
 	LOSS_PAYLOAD_UNREADABLE = 11,
 	LOSS_KINDS = 12,
+};
+
+/*
+ * Payloads that a processor did not hand on, to keep to `payloads_per_second`: that loss's count,
+ * kept apart from the others because a flood pays for each. A cache line a processor.
+ */
+struct shed_count {
+	__u64 count;
+	__u64 rest_of_line[7];
+};
+
+/* Processors beyond share a line with others. */
+#define SHED_COUNTS 128
+
+struct shed_counts {
+	struct shed_count of[SHED_COUNTS];
 };
 
 /* What the last sweep met; written by the kernel side, reset by user space before a sweep. */

@@ -141,7 +141,7 @@ impl Probes {
         };
         let rings = Rings::new(&map("events")?, &map("payloads")?, &map("process_events")?)?;
         let flows = FlowTables::new(map("flows")?, map("flows_even")?, map("flows_odd")?)?;
-        let losses = Losses::new(map("losses")?);
+        let losses = Losses::new(map("losses")?, map(".data.shed")?);
         let rules = Rules::new(map("rules")?, map("rule_matches")?);
         let (settings_map, totals_map) = (map(".data.settings")?, map(".data.totals")?);
         let mut probes = Self {

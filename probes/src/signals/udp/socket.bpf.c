@@ -204,12 +204,14 @@ static __noinline int look_closely(struct __sk_buff *skb, bool sent)
 {
 	struct socket_state *st;
 	struct packet p = {};
+	struct interest interest;
 	__be16 id = 0;
 	__u32 kinds;
 
 	if (!read_packet(skb, &p))
 		return PASS;
-	kinds = payload_kinds(p.source_port, p.destination_port, sent);
+	interest = interest_in(p.source_port, p.destination_port, sent);
+	kinds = interest.kinds;
 	if (p.transport == IPPROTO_UDP)
 		kinds &= PAYLOAD_DNS;
 	else if (!kinds)
@@ -230,7 +232,7 @@ static __noinline int look_closely(struct __sk_buff *skb, bool sent)
 		count_loss(LOSS_PAYLOAD_UNREADABLE);
 		return PASS;
 	}
-	if (payload_chosen(client_port(p.source_port, p.destination_port), id))
+	if (payload_chosen(interest.to_server ? p.source_port : p.destination_port, id))
 		tell_payload(skb, st, &p, sent,
 			     kinds & PAYLOAD_DNS ? PAYLOAD_DNS : PAYLOAD_TLS_HELLO);
 	return PASS;
@@ -253,8 +255,8 @@ static __noinline int tell_message(struct __sk_buff *skb, bool sent)
 /* Whether a segment of TCP, whose header begins there, may hold what user space wants to read. */
 static __always_inline bool may_tell(struct __sk_buff *skb, const __u8 *tcp, bool sent)
 {
-	__u32 kinds =
-		payload_kinds(bpf_ntohs(*(__be16 *)tcp), bpf_ntohs(*(__be16 *)(tcp + 2)), sent);
+	__u32 kinds = interest_in(bpf_ntohs(*(__be16 *)tcp), bpf_ntohs(*(__be16 *)(tcp + 2)), sent)
+			      .kinds;
 
 	return (kinds & PAYLOAD_DNS) || (kinds && is_first_flight(skb));
 }
@@ -271,6 +273,7 @@ static __always_inline bool count_quickly(struct __sk_buff *skb, const __u8 *ip,
 	struct bpf_sock *sk = skb->sk;
 	struct socket_state *st;
 	bool source_serves, is_dns;
+	struct interest interest;
 	__u64 mapped;
 	__u32 count;
 
@@ -279,7 +282,8 @@ static __always_inline bool count_quickly(struct __sk_buff *skb, const __u8 *ip,
 	if (source_port == 443 || destination_port == 443)
 		return false;
 	/* With its id in sight. */
-	is_dns = (port_kinds(source_port) | port_kinds(destination_port)) & PAYLOAD_DNS;
+	interest = interest_in(source_port, destination_port, sent);
+	is_dns = interest.kinds & PAYLOAD_DNS;
 	if (is_dns && (void *)ip + 30 > (void *)(long)skb->data_end)
 		return false;
 	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
@@ -306,8 +310,8 @@ static __always_inline bool count_quickly(struct __sk_buff *skb, const __u8 *ip,
 		__sync_fetch_and_add(&st->received.bytes, skb->len - 28);
 		__sync_fetch_and_add(&st->received.datagrams, count);
 	}
-	if (is_dns &&
-	    payload_chosen(client_port(source_port, destination_port), *(__be16 *)(ip + 28)))
+	if (is_dns && payload_chosen(interest.to_server ? source_port : destination_port,
+				     *(__be16 *)(ip + 28)))
 		tell_message(skb, sent);
 	return true;
 }
