@@ -56,11 +56,12 @@ enum application_protocol {
 	APPLICATION_QUIC = 1, /* long header packets on port 443 (RFC 9000, 17.2) */
 };
 
-/* Datagrams that reached a socket and did not fit (udp_fail_queue_rcv_skb() in net/ipv4/udp.c). */
+/* Datagrams that reached a socket and were dropped: the first two as udp_fail_queue_rcv_skb() says. */
 enum drop_kind {
 	DROP_RECEIVE_BUFFER = 0, /* the socket's: SKB_DROP_REASON_SOCKET_RCVBUFF */
 	DROP_MEMORY = 1,	 /* all of UDP's: SKB_DROP_REASON_PROTO_MEM */
-	DROP_KINDS = 2,
+	DROP_UNSPECIFIED = 2,	 /* by nothing that tells why */
+	DROP_KINDS = 3,
 };
 
 enum histogram_layout {
@@ -385,7 +386,8 @@ struct settings {
 	__u32 rule_generation; /* counts their changes; 0: there never were any */
 	__u32 exclude_by_default;
 	__u32 keep_arguments;
-	__u32 count_datagrams; /* else the programs for packets look for DNS only */
+	__u32 count_datagrams;	  /* else the programs for packets look for DNS only */
+	__u32 keep_stream_owners; /* TCP's programs are off, and payloads of TCP are read */
 	__u32 payload_port_count;
 	__u32 payloads_per_second; /* 0: no limit */
 	struct payload_port payload_ports[PAYLOAD_PORTS];

@@ -183,6 +183,8 @@ impl Probes {
         }
         self.settings.payloads_per_second = settings.payloads_per_second;
         self.settings.count_datagrams = u32::from(self.loaded.is_enabled("udp"));
+        let reads_streams = self.loaded.is_enabled("dns") || self.loaded.is_enabled("tls");
+        self.settings.keep_stream_owners = u32::from(reads_streams && !self.loaded.is_enabled("tcp"));
         self.settings.events_enabled = rings::event_mask(&settings.events);
         self.rules.prepare(&settings.selection, &mut self.settings)?;
         self.write_settings()

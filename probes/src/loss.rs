@@ -108,8 +108,8 @@ impl Losses {
             .lookup(&0u32.to_ne_bytes(), MapFlags::ANY)
             .map_err(|source| ProbeError::Map { step: "read", map: "shed", source })?
             .unwrap_or_default();
-        let counts: raw::shed_counts =
-            read(&bytes).ok_or(ProbeError::Undecodable { what: "counts of what was shed", length: bytes.len() })?;
+        let counts: raw::shed_counts = read(&bytes)
+            .ok_or(ProbeError::Undecodable { what: "counts of what was shed", length: bytes.len() })?;
         Ok(counts.of.iter().map(|processor| processor.count).sum())
     }
 }

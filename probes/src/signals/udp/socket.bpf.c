@@ -17,10 +17,13 @@
 SEC("cgroup/sock_create")
 int udp_created(struct bpf_sock *ctx)
 {
+	bool stream = ctx->protocol == IPPROTO_TCP;
 	struct task_struct *caller;
 	struct socket_state *st;
 
-	if (ctx->protocol != IPPROTO_UDP && !(ctx->type == SOCK_DGRAM && !ctx->protocol))
+	if (stream && !settings.keep_stream_owners)
+		return PASS;
+	if (!stream && ctx->protocol != IPPROTO_UDP && !(ctx->type == SOCK_DGRAM && !ctx->protocol))
 		return PASS;
 	st = bpf_sk_storage_get(&sockets, ctx, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!st) {
@@ -29,7 +32,7 @@ int udp_created(struct bpf_sock *ctx)
 	}
 	caller = bpf_get_current_task_btf();
 	owner_of_task(caller, &st->owner);
-	st->flags = SOCKET_DATAGRAM | SOCKET_OWNED;
+	st->flags = stream ? SOCKET_OWNED : SOCKET_DATAGRAM | SOCKET_OWNED;
 	st->opened_ns = bpf_ktime_get_boot_ns();
 	st->network_namespace = BPF_CORE_READ(caller, nsproxy, net_ns, ns.inum);
 	mark_owner(st);
@@ -53,9 +56,18 @@ int udp_released(struct bpf_sock *ctx)
 			take_over_datagrams(st, caller);
 		follow_program(st);
 		flush_datagrams(st);
+		/* The kernel's socket is what this program's context stands for. */
+		tell_other_drops((void *)ctx, st, true);
 	}
 	uncount(st);
 	return PASS;
+}
+
+static __always_inline __u32 namespace_of_stream(struct bpf_sock *sk)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+	return tp ? socket_namespace((struct sock *)tp) : 0;
 }
 
 /* The state of the packet's socket; one that is met for the first time is older than netsonde. */
@@ -68,13 +80,20 @@ static __always_inline struct socket_state *state_of(struct __sk_buff *skb, __u8
 		return NULL;
 	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	/* Connections get theirs from TCP's programs. */
-	if (st || transport != IPPROTO_UDP)
+	if (transport == IPPROTO_TCP && !settings.keep_stream_owners)
 		return st;
-	st = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (st)
-		st->flags = SOCKET_DATAGRAM | SOCKET_OLDER;
-	else
-		count_loss(LOSS_SOCKET_STORAGE);
+	if (!st) {
+		st = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!st) {
+			count_loss(LOSS_SOCKET_STORAGE);
+			return NULL;
+		}
+		st->flags =
+			transport == IPPROTO_UDP ? SOCKET_DATAGRAM | SOCKET_OLDER : SOCKET_OLDER;
+	}
+	/* No sweep meets a connection. */
+	if (transport == IPPROTO_TCP && !st->network_namespace)
+		st->network_namespace = namespace_of_stream(sk);
 	return st;
 }
 
@@ -125,6 +144,9 @@ static __noinline struct flow_value *flow_apart(const struct socket_state *st,
 	struct flow_key key;
 	__u64 verdict;
 
+	/* Two walks over open files found nobody who holds it. */
+	if (!st->owner.tgid)
+		count_loss(LOSS_UNOWNED);
 	datagram_key(&key, st);
 	__builtin_memcpy(key.server_address, source_serves ? p->source : p->destination, 16);
 	key.server_port = source_serves ? p->source_port : p->destination_port;
@@ -159,7 +181,7 @@ static __always_inline void count_datagrams(struct socket_state *st, const struc
 {
 	struct flow_value *flow;
 
-	/* An older one, which no sweep has met yet: whose it is, and where, is not known. */
+	/* An older one, until a sweep knows whose it is, and where. */
 	if (!st->network_namespace)
 		return;
 	if (!st->role)
@@ -255,8 +277,8 @@ static __noinline int tell_message(struct __sk_buff *skb, bool sent)
 /* Whether a segment of TCP, whose header begins there, may hold what user space wants to read. */
 static __always_inline bool may_tell(struct __sk_buff *skb, const __u8 *tcp, bool sent)
 {
-	__u32 kinds = interest_in(bpf_ntohs(*(__be16 *)tcp), bpf_ntohs(*(__be16 *)(tcp + 2)), sent)
-			      .kinds;
+	__u32 kinds =
+		interest_in(bpf_ntohs(*(__be16 *)tcp), bpf_ntohs(*(__be16 *)(tcp + 2)), sent).kinds;
 
 	return (kinds & PAYLOAD_DNS) || (kinds && is_first_flight(skb));
 }
@@ -391,7 +413,11 @@ int BPF_PROG(udp_dropped, int error, struct sock *sk, struct sk_buff *skb)
 	if (sk->sk_protocol != IPPROTO_UDP)
 		return 0;
 	st = socket_lookup(sk);
-	if (!st || !st->role || !read_queued(skb, &p))
+	if (!st)
+		return 0;
+	/* A packet, however many datagrams are in it. */
+	__sync_fetch_and_add(&st->drops_told, 1);
+	if (!st->role || !read_queued(skb, &p))
 		return 0;
 	if (!is_the_flows(st, &p, false)) {
 		flow = flow_apart(st, &p, false);
