@@ -60,8 +60,8 @@ pub struct Settings {
     /// Ports on which clients speak TLS.
     pub tls_ports: BTreeSet<u16>,
     /// Payloads a second that are copied to user space: DNS messages, queries and responses on both sides counted, and
-    /// first messages of TLS; 0 for no limit. Where there are more, a sample is followed, a quarter
-    /// of this limit, and the other lookups not at all.
+    /// first messages of TLS; 0 for no limit. Where there are n times as many, a sample is
+    /// followed, an nth of this limit but no less than a 16th, and the other lookups not at all.
     pub payloads_per_second: u32,
     /// Read the arguments of what is executed.
     pub keep_arguments: bool,
