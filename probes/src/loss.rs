@@ -44,7 +44,11 @@ pub const REASONS: &[(loss, &str, &str)] = &[
         "socket_storage",
         "no memory for a socket's state: it is measured from the next sweep on",
     ),
-    (loss::LOSS_UNOWNED, "unowned", "a connection closed, or a datagram passed, before any process could be found for it"),
+    (
+        loss::LOSS_UNOWNED,
+        "unowned",
+        "a connection closed, or a datagram passed, before any process could be found for it",
+    ),
     (
         loss::LOSS_STATE_MISSING,
         "state_missing",

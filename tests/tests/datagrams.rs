@@ -571,20 +571,21 @@ fn an_older_socket_counts_when_it_is_known_whose_it_is() {
     let _host = Host::acquire().unwrap();
     let (mut client, mut server) = (Agent::start(None).unwrap(), Agent::start(None).unwrap());
     let (one, other) = (open(&mut server, LOOPBACK, &[]), open(&mut server, LOOPBACK, &[]));
-    let socket = unbound(&mut client, &[room()]);
-    client.send(socket, Some(one.local), &[10]).unwrap();
-    server.receive(one, 1).unwrap();
+    let socket = open(&mut client, LOOPBACK, &[]);
     client.stow(socket).unwrap();
     let daemon = Daemon::start_sweeping(&host::netsonde().unwrap(), BY_PROCESS, "5s", |_| {}).unwrap();
-    // The first sweep comes at once, and finds nobody who holds it.
-    thread::sleep(Duration::from_secs(2));
+    // A sweep meets a socket that something has come for, and that nobody holds.
+    let called = server.send(one, Some(socket.local), &[10]).unwrap();
+    wait_for(&daemon, &towards(&server.process, Role::Client, socket.local), called);
     client.fetch(socket).unwrap();
+    client.receive(socket, 1).unwrap();
     for at in [one, other] {
         client.send(socket, Some(at.local), &[1000; 5]).unwrap();
         server.receive(at, 5).unwrap();
     }
-    // The next sweep finds its process.
-    thread::sleep(Duration::from_secs(6));
+    // The next one finds its process.
+    let heard = Counts { received: 5, received_bytes: 5000, ..Counts::default() };
+    wait_for(&daemon, &towards(&server.process, Role::Server, other.local), heard);
     let mut flows = Vec::new();
     for at in [one, other] {
         let mut counts = client.send(socket, Some(at.local), &[100, 200, 300]).unwrap();
