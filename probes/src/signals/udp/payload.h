@@ -85,8 +85,8 @@ static __always_inline bool payload_chosen(__u16 client_port, __u16 id)
 		payload_budget.jiffies = jiffies;
 		begin_second(bpf_ktime_get_coarse_ns() >> 30);
 	}
-	/* The second in which a flood begins may hold twice as much. */
-	if ((lot * 2654435761U >> 16) < payload_budget.share && payload_budget.taken < 2 * limit) {
+	/* The second in which a flood begins has its beginning, and nothing of the rest. */
+	if ((lot * 2654435761U >> 16) < payload_budget.share && payload_budget.taken < limit) {
 		__sync_fetch_and_add(&payload_budget.taken, 1);
 		return true;
 	}
