@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use netsonde_probes::{Options, ProbeError, Settings, Sizes};
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::MissedTickBehavior;
@@ -111,10 +111,12 @@ pub async fn run(args: &RunArgs, config: Config, environment: Environment<'_>) -
         swept = first_sweep.wait_for(|s| s.sweep.count > 0) => drop(swept),
         () = tokio::time::sleep(FIRST_SWEEP) => tracing::warn!("the first sweep is late"),
     }
+    // Whoever hears that it is ready may end it at once.
+    let mut signals = Signals::listen();
     tell_systemd(&[NotifyState::Ready, NotifyState::Status("observing")]);
 
     let mut app = App { args, environment, config, collector, commands, status };
-    let ended = app.serve_until_stopped(&mut aggregating).await;
+    let ended = app.serve_until_stopped(&mut aggregating, &mut signals).await;
 
     tell_systemd(&[NotifyState::Stopping]);
     app.collector.stop();
@@ -149,19 +151,38 @@ fn history(config: &Config) -> Option<(Recorder, HistoryThread)> {
 
 type Aggregating = Pin<Box<JoinHandle<End>>>;
 
+/// What this process does not end by, but is asked by.
+struct Signals {
+    terminate: SignalStream,
+    interrupt: SignalStream,
+    hangup: SignalStream,
+}
+
+impl Signals {
+    fn listen() -> Self {
+        let to = |kind| signal(kind).expect("these signals can be handled");
+        Self {
+            terminate: to(SignalKind::terminate()),
+            interrupt: to(SignalKind::interrupt()),
+            hangup: to(SignalKind::hangup()),
+        }
+    }
+}
+
 impl App<'_> {
     /// `None` when it was asked to stop; else how the aggregation ended by itself: the collecting thread
     /// failed and says why, or nobody reads the output any more.
-    async fn serve_until_stopped(&mut self, aggregating: &mut Aggregating) -> Option<Result<End, JoinError>> {
-        let wait = |kind| signal(kind).expect("these signals can be handled");
-        let (mut terminate, mut interrupt, mut hangup) =
-            (wait(SignalKind::terminate()), wait(SignalKind::interrupt()), wait(SignalKind::hangup()));
+    async fn serve_until_stopped(
+        &mut self,
+        aggregating: &mut Aggregating,
+        signals: &mut Signals,
+    ) -> Option<Result<End, JoinError>> {
         let mut watchdog = Watchdog::new(self.status.clone());
         loop {
             tokio::select! {
-                _ = terminate.recv() => return None,
-                _ = interrupt.recv() => return None,
-                _ = hangup.recv() => self.reload().await,
+                _ = signals.terminate.recv() => return None,
+                _ = signals.interrupt.recv() => return None,
+                _ = signals.hangup.recv() => self.reload().await,
                 () = watchdog.due() => watchdog.feed(self.config.interval),
                 end = &mut *aggregating => return Some(end),
             }

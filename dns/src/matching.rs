@@ -16,6 +16,7 @@
 //! gets back what it gave with the query.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 
@@ -146,19 +147,35 @@ pub struct Lookups<T> {
 }
 
 /// A question in flight. Ordered, so that all questions of an exchange are neighbours.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     exchange: Exchange,
     question: Question,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The id comes early in the order, because it tells most exchanges of a socket apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Exchange {
     socket: SocketKey,
     role: Role,
+    id: u16,
     /// With an unspecified address for a query by multicast, which anyone may answer.
     peer: SocketAddr,
-    id: u16,
+}
+
+/// All that others may choose, so that they cannot choose what collides; in few pieces, each of which costs.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { exchange, question } = self;
+        match exchange.peer.ip() {
+            IpAddr::V4(address) => state.write_u32(address.to_bits()),
+            IpAddr::V6(address) => state.write_u128(address.to_bits()),
+        }
+        state.write_u64(exchange.socket.0);
+        let numbers = [exchange.role as u16, exchange.id, exchange.peer.port(), question.record_type.0];
+        state.write_u64(numbers.into_iter().fold(0, |all, one| all << 16 | u64::from(one)));
+        state.write(question.name.as_bytes());
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -206,7 +223,7 @@ impl<T> Lookups<T> {
             self.counts.other_opcodes += 1;
             Vec::new()
         } else if sighting.message.is_response {
-            self.response(&sighting)
+            self.response(sighting)
         } else {
             self.query(sighting, carry)
         }
@@ -280,7 +297,7 @@ impl<T> Lookups<T> {
         ended
     }
 
-    fn response(&mut self, sighting: &Sighting) -> Vec<Lookup<T>> {
+    fn response(&mut self, mut sighting: Sighting) -> Vec<Lookup<T>> {
         let role = match sighting.direction {
             Direction::Received => Role::Client,
             Direction::Sent => Role::Server,
@@ -290,21 +307,30 @@ impl<T> Lookups<T> {
         let by_multicast = Exchange { peer: anyone(sighting.peer), ..exchange };
         let mut ended = Vec::new();
         let mut known = false;
-        for question in self.questions_of(sighting, exchange, by_multicast) {
+        let questions = self.questions_of(&sighting, exchange, by_multicast);
+        // Nobody else wants the answers, as nearly always.
+        let is_only = questions.len() == 1 && !is_told_to_all(&sighting, role);
+        for question in questions {
             let mut key = Key { exchange, question };
-            if !self.pending.contains_key(&key) {
+            let mut age = self.pending.get(&key).map(|pending| pending.age);
+            if age.is_none() {
                 let other = Key { exchange: by_multicast, question: key.question.clone() };
-                if self.pending.contains_key(&other) || self.ended.contains(&other) {
+                age = self.pending.get(&other).map(|pending| pending.age);
+                if age.is_some() || self.ended.contains(&other) {
                     key = other;
                 }
             }
-            if let Some(pending) = self.pending.get(&key) {
+            if let Some(age) = age {
                 known = true;
-                if is_over(&self.limits, pending.age, sighting.time_ns) {
+                if self.is_over(age, sighting.time_ns) {
                     self.counts.late_responses += 1;
                     ended.extend(self.time_out(&key));
                 } else {
-                    ended.extend(self.answer(&key, sighting));
+                    let answers = match is_only {
+                        true => std::mem::take(&mut sighting.message.answers),
+                        false => sighting.message.answers.clone(),
+                    };
+                    ended.extend(self.answer(key, &sighting, answers));
                 }
             } else if let Some(how) = self.ended.get(&key) {
                 known = true;
@@ -314,9 +340,9 @@ impl<T> Lookups<T> {
                 }
             }
         }
-        for key in self.asked_for_what_all_are_told(sighting, role) {
+        for key in self.asked_for_what_all_are_told(&sighting, role) {
             known = true;
-            ended.extend(self.answer(&key, sighting));
+            ended.extend(self.answer(key, &sighting, sighting.message.answers.clone()));
         }
         self.counts.unsolicited_responses += u64::from(!known);
         ended
@@ -325,7 +351,7 @@ impl<T> Lookups<T> {
     /// What a server's response to a multicast address answers (RFC 6762, section 6): it is for all who asked for it,
     /// and not addressed to any of them.
     fn asked_for_what_all_are_told(&self, sighting: &Sighting, role: Role) -> Vec<Key> {
-        if role != Role::Server || !sighting.peer.ip().is_multicast() {
+        if !is_told_to_all(sighting, role) {
             return Vec::new();
         }
         let message = &sighting.message;
@@ -383,27 +409,28 @@ impl<T> Lookups<T> {
         }
     }
 
-    fn answer(&mut self, key: &Key, sighting: &Sighting) -> Option<Lookup<T>> {
-        let pending = self.remove(key)?;
-        self.ended.put(key.clone(), Ended::Answered);
+    fn answer(&mut self, key: Key, sighting: &Sighting, answers: Vec<Answer>) -> Option<Lookup<T>> {
+        let pending = self.remove(&key)?;
+        let (exchange, question) = (key.exchange, key.question.clone());
+        self.ended.put(key, Ended::Answered);
         self.counts.answered += 1;
         let message = &sighting.message;
         Some(Lookup {
-            socket: key.exchange.socket,
-            role: key.exchange.role,
-            peer: match key.exchange.role {
+            socket: exchange.socket,
+            role: exchange.role,
+            peer: match exchange.role {
                 Role::Client => sighting.peer,
                 // All were told, this one had asked.
                 Role::Server => pending.peer,
             },
             carried: pending.carried,
-            question: key.question.clone(),
+            question,
             outcome: Outcome::Answered(message.code),
             sent_ns: pending.age.sent_ns,
             latency_ns: sighting.time_ns.saturating_sub(pending.age.sent_ns),
             retries: pending.retries,
             truncated: message.truncated,
-            answers: message.answers.clone(),
+            answers,
         })
     }
 
@@ -439,6 +466,11 @@ impl<T> Lookups<T> {
 
 fn is_over(limits: &MatchLimits, age: Age, now_ns: u64) -> bool {
     now_ns >= age.sent_ns.saturating_add(limits.timeout_ns)
+}
+
+/// Whether a message is a server's response to a multicast address.
+fn is_told_to_all(sighting: &Sighting, role: Role) -> bool {
+    role == Role::Server && sighting.peer.ip().is_multicast()
 }
 
 /// Stands for every peer at the port of this one.

@@ -217,7 +217,8 @@ pub fn parse_captured(bytes: &[u8], length: usize) -> Result<Message, Malformed>
     if length > MAX_LENGTH || bytes.len() > MAX_LENGTH {
         return Err(Malformed::TooLong);
     }
-    let mut walk = Walk { decoder: BinDecoder::new(bytes), cut: length > bytes.len() };
+    let mut walk =
+        Walk { decoder: BinDecoder::new(bytes), cut: length > bytes.len(), text: String::new(), named: None };
     let header = Header::read(&mut walk.decoder).map_err(|_| Malformed::TooShort)?;
     let mut message = Message {
         id: header.id,
@@ -259,6 +260,10 @@ enum Stop {
 struct Walk<'a> {
     decoder: BinDecoder<'a>,
     cut: bool,
+    /// Room for a name.
+    text: String,
+    /// The name before: most records of a response have the same.
+    named: Option<Arc<str>>,
 }
 
 /// A record without its data.
@@ -277,7 +282,11 @@ impl Walk<'_> {
         let name = Name::read(&mut self.decoder).map_err(|e| self.stop(&e, Malformed::TruncatedQuestion))?;
         let record_type = self.number(Malformed::TruncatedQuestion)?;
         let class = self.number(Malformed::TruncatedQuestion)?;
-        Ok(Question { name: text(&name), record_type: RecordType(record_type), class: class & !MDNS_BIT })
+        Ok(Question {
+            name: self.text(&name),
+            record_type: RecordType(record_type),
+            class: class & !MDNS_BIT,
+        })
     }
 
     /// All sections after the questions.
@@ -292,7 +301,8 @@ impl Walk<'_> {
                 }
             };
             let ttl = if frame.ttl > i32::MAX.unsigned_abs() { 0 } else { frame.ttl };
-            message.answers.push(Answer { name: text(&frame.name), ttl, data });
+            let name = self.text(&frame.name);
+            message.answers.push(Answer { name, ttl, data });
             self.go_to(frame.end);
         }
         for _ in 0..header.counts.authorities {
@@ -360,6 +370,16 @@ impl Walk<'_> {
         })
     }
 
+    /// A name in the form that [`Message`] describes.
+    fn text(&mut self, name: &Name) -> Arc<str> {
+        self.text.clear();
+        write_name(&mut self.text, name);
+        match &self.named {
+            Some(named) if **named == *self.text => Arc::clone(named),
+            _ => Arc::clone(self.named.insert(self.text.as_str().into())),
+        }
+    }
+
     fn number(&mut self, short: Malformed) -> Result<u16, Stop> {
         self.decoder.read_u16().map(Restrict::unverified).map_err(|e| self.stop(&e, short))
     }
@@ -408,7 +428,13 @@ fn service(record_type: RecordType, record: &SVCB) -> RecordData {
 
 /// A name in the form that [`Message`] describes.
 fn text(name: &Name) -> Arc<str> {
-    let mut text = String::with_capacity(name.len());
+    let mut text = String::new();
+    write_name(&mut text, name);
+    text.into()
+}
+
+fn write_name(text: &mut String, name: &Name) {
+    text.reserve(name.len());
     for label in name {
         if !text.is_empty() {
             text.push('.');
@@ -427,7 +453,6 @@ fn text(name: &Name) -> Arc<str> {
     if text.is_empty() {
         text.push('.');
     }
-    text.into()
 }
 
 #[cfg(test)]

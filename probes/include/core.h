@@ -98,8 +98,12 @@ struct socket_state {
 
 	struct traffic sent;
 	union {
-		struct reading last;	/* of TCP: what has been added to a flow */
-		__u64 bound_address[2]; /* of UDP, once it is told of */
+		struct reading last;		/* of TCP: what has been added to a flow */
+		struct {			/* of UDP */
+			__u64 bound_address[2]; /* once it is told of */
+			__u32 drops_told;	/* of those that the kernel counts on the socket */
+			__u32 drops_untold;	/* when a sweep met it last */
+		};
 	};
 	__u32 several_generation; /* walk that found several processes to hold it */
 	__u32 counted_rules;	  /* of UDP: those under which it counts as active */
@@ -125,6 +129,20 @@ static __always_inline struct socket_state *socket_create(const struct sock *sk)
 	if (!st)
 		count_loss(LOSS_SOCKET_STORAGE);
 	return st;
+}
+
+/* What the drops column of /proc/net/udp shows. A socket may also come as its program's context. */
+static __always_inline __u32 socket_drops(const struct sock *sk)
+{
+	struct numa_drop_counters *counters;
+
+	if (bpf_core_field_exists(sk->sk_drop_counters)) {
+		counters = BPF_CORE_READ(sk, sk_drop_counters);
+		if (counters)
+			return BPF_CORE_READ(counters, drops0.counter) +
+			       BPF_CORE_READ(counters, drops1.counter);
+	}
+	return BPF_CORE_READ(sk, sk_drops.counter);
 }
 
 static __always_inline __u32 socket_namespace(const struct sock *sk)

@@ -137,6 +137,16 @@ struct sock_common {
 
 struct socket;
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+/* Since 6.18, for sockets that may be flooded. */
+struct numa_drop_counters {
+	atomic_t drops0;
+	atomic_t drops1;
+};
+
 struct sock {
 	struct sock_common __sk_common;
 	__u32 sk_ack_backlog;
@@ -148,6 +158,8 @@ struct sock {
 	__u16 sk_protocol;
 	__u16 sk_type;
 	__u8 sk_userlocks;
+	atomic_t sk_drops;
+	struct numa_drop_counters *sk_drop_counters; /* in place of it, where there are some */
 	struct sock_reuseport *sk_reuseport_cb;
 };
 
@@ -275,10 +287,6 @@ struct cgroup {
 struct css_set {
 	struct cgroup *dfl_cgrp;
 };
-
-typedef struct {
-	int counter;
-} atomic_t;
 
 struct signal_struct {
 	atomic_t live;

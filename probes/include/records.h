@@ -56,11 +56,13 @@ enum application_protocol {
 	APPLICATION_QUIC = 1, /* long header packets on port 443 (RFC 9000, 17.2) */
 };
 
-/* Datagrams that reached a socket and did not fit (udp_fail_queue_rcv_skb() in net/ipv4/udp.c). */
+/* Datagrams that reached a socket and were dropped: the first two as udp_fail_queue_rcv_skb() says.
+ */
 enum drop_kind {
 	DROP_RECEIVE_BUFFER = 0, /* the socket's: SKB_DROP_REASON_SOCKET_RCVBUFF */
 	DROP_MEMORY = 1,	 /* all of UDP's: SKB_DROP_REASON_PROTO_MEM */
-	DROP_KINDS = 2,
+	DROP_UNSPECIFIED = 2,	 /* by nothing that tells why */
+	DROP_KINDS = 3,
 };
 
 enum histogram_layout {
@@ -391,10 +393,26 @@ enum loss {
 	LOSS_STATE_MISSING = 7,	  /* a connection closed that carried no state */
 	LOSS_IMAGES_FULL = 8,	  /* an exec with open sockets could not be noted */
 	LOSS_PAYLOAD_RING_FULL = 9,
-	LOSS_PAYLOAD_RATE_LIMITED = 10,
+	LOSS_PAYLOAD_RATE_LIMITED = 10, /* counted in `shed_counts` */
 	LOSS_PAYLOAD_UNREADABLE = 11,
 	LOSS_LISTENERS_FULL = 12,
 	LOSS_KINDS = 13,
+};
+
+/*
+ * Payloads that a processor did not hand on, to keep to `payloads_per_second`: that loss's count,
+ * kept apart from the others because a flood pays for each. A cache line a processor.
+ */
+struct shed_count {
+	__u64 count;
+	__u64 rest_of_line[7];
+};
+
+/* Processors beyond share a line with others. */
+#define SHED_COUNTS 128
+
+struct shed_counts {
+	struct shed_count of[SHED_COUNTS];
 };
 
 /* What the last sweep met; written by the kernel side, reset by user space before a sweep. */
@@ -418,7 +436,8 @@ struct settings {
 	__u32 rule_generation; /* counts their changes; 0: there never were any */
 	__u32 exclude_by_default;
 	__u32 keep_arguments;
-	__u32 count_datagrams; /* else the programs for packets look for DNS only */
+	__u32 count_datagrams;	  /* else the programs for packets look for DNS only */
+	__u32 keep_stream_owners; /* TCP's programs are off, and payloads of TCP are read */
 	__u32 payload_port_count;
 	__u32 payloads_per_second; /* 0: no limit */
 	struct payload_port payload_ports[PAYLOAD_PORTS];

@@ -60,8 +60,8 @@ pub struct Settings {
     /// Ports on which clients speak TLS.
     pub tls_ports: BTreeSet<u16>,
     /// Payloads a second that are copied to user space: DNS messages, queries and responses on both sides counted, and
-    /// first messages of TLS; 0 for no limit. Where there are more, a sample is followed, a quarter
-    /// of this limit, and the other lookups not at all.
+    /// first messages of TLS; 0 for no limit. Where there are n times as many, a sample is
+    /// followed, an nth of this limit but no less than a 16th, and the other lookups not at all.
     pub payloads_per_second: u32,
     /// Read the arguments of what is executed.
     pub keep_arguments: bool,
@@ -141,7 +141,7 @@ impl Probes {
         };
         let rings = Rings::new(&map("events")?, &map("payloads")?, &map("process_events")?)?;
         let flows = FlowTables::new(map("flows")?, map("flows_even")?, map("flows_odd")?)?;
-        let losses = Losses::new(map("losses")?);
+        let losses = Losses::new(map("losses")?, map(".data.shed")?);
         let rules = Rules::new(map("rules")?, map("rule_matches")?);
         let (settings_map, totals_map) = (map(".data.settings")?, map(".data.totals")?);
         let mut probes = Self {
@@ -183,6 +183,8 @@ impl Probes {
         }
         self.settings.payloads_per_second = settings.payloads_per_second;
         self.settings.count_datagrams = u32::from(self.loaded.is_enabled("udp"));
+        let reads_streams = self.loaded.is_enabled("dns") || self.loaded.is_enabled("tls");
+        self.settings.keep_stream_owners = u32::from(reads_streams && !self.loaded.is_enabled("tcp"));
         self.settings.events_enabled = rings::event_mask(&settings.events);
         self.rules.prepare(&settings.selection, &mut self.settings)?;
         self.write_settings()

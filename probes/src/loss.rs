@@ -3,7 +3,8 @@
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use crate::error::{ProbeError, Result};
-use crate::records::raw::loss;
+use crate::records::raw::{self, loss};
+use crate::records::read;
 
 /// A record came out of the kernel that these probes cannot have written.
 pub const UNDECODABLE: &str = "undecodable_record";
@@ -43,7 +44,11 @@ pub const REASONS: &[(loss, &str, &str)] = &[
         "socket_storage",
         "no memory for a socket's state: it is measured from the next sweep on",
     ),
-    (loss::LOSS_UNOWNED, "unowned", "a connection closed before any process could be found for it"),
+    (
+        loss::LOSS_UNOWNED,
+        "unowned",
+        "a connection closed, or a datagram passed, before any process could be found for it",
+    ),
     (
         loss::LOSS_STATE_MISSING,
         "state_missing",
@@ -79,11 +84,12 @@ pub const REASONS: &[(loss, &str, &str)] = &[
 /// The kernel's counters.
 pub(crate) struct Losses {
     map: MapHandle,
+    shed: MapHandle,
 }
 
 impl Losses {
-    pub(crate) fn new(map: MapHandle) -> Self {
-        Self { map }
+    pub(crate) fn new(map: MapHandle, shed: MapHandle) -> Self {
+        Self { map, shed }
     }
 
     /// Totals since the probes were loaded.
@@ -93,6 +99,9 @@ impl Losses {
 
     /// The total of one of them.
     pub(crate) fn total(&self, index: loss) -> Result<u64> {
+        if index == loss::LOSS_PAYLOAD_RATE_LIMITED {
+            return self.shed();
+        }
         let per_cpu = self
             .map
             .lookup_percpu(&index.0.to_ne_bytes(), MapFlags::ANY)
@@ -100,6 +109,17 @@ impl Losses {
             .unwrap_or_default();
         let counts = per_cpu.iter().filter_map(|bytes| bytes.as_slice().try_into().ok());
         Ok(counts.map(u64::from_ne_bytes).sum())
+    }
+
+    fn shed(&self) -> Result<u64> {
+        let bytes = self
+            .shed
+            .lookup(&0u32.to_ne_bytes(), MapFlags::ANY)
+            .map_err(|source| ProbeError::Map { step: "read", map: "shed", source })?
+            .unwrap_or_default();
+        let counts: raw::shed_counts = read(&bytes)
+            .ok_or(ProbeError::Undecodable { what: "counts of what was shed", length: bytes.len() })?;
+        Ok(counts.of.iter().map(|processor| processor.count).sum())
     }
 }
 

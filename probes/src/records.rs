@@ -66,6 +66,8 @@ unsafe impl Plain for raw::select_rule {}
 unsafe impl Plain for raw::settings {}
 // SAFETY: as above.
 unsafe impl Plain for raw::sweep_totals {}
+// SAFETY: as above.
+unsafe impl Plain for raw::shed_counts {}
 
 /// Reads a record from the start of `bytes`; `None` when there are too few.
 pub(crate) fn read<T: Plain>(bytes: &[u8]) -> Option<T> {

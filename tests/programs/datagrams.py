@@ -3,6 +3,7 @@ its own system calls returned. A socket is named by its descriptor. It ends at t
 
 usage: datagrams.py"""
 
+import ctypes
 import json
 import os
 import socket
@@ -17,6 +18,10 @@ UDP_GRO = 104
 PATIENCE_SECONDS = 5
 # For the size of what UDP_GRO joined.
 NOTES_BYTES = 64
+# include/uapi/asm-generic/socket.h
+SO_ATTACH_FILTER = 26
+# Of a datagram's length for a socket filter.
+UDP_HEADER = 8
 NOTHING = {"sent": 0, "sent_bytes": 0, "received": 0, "received_bytes": 0}
 
 
@@ -111,6 +116,43 @@ def drops(order):
     raise KeyError(inode)
 
 
+def refuse(order):
+    """A filter of the classic kind that refuses datagrams of more bytes than these (socket(7), SO_ATTACH_FILTER)."""
+    program = [
+        (0x80, 0, 0, 0),  # ld len
+        (0x25, 0, 1, order["above"] + UDP_HEADER),  # jgt #above
+        (0x06, 0, 0, 0),  # ret #0
+        (0x06, 0, 0, 0xFFFFFFFF),  # ret #-1
+    ]
+    instructions = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in program))
+    whole = struct.pack("HP", len(program), ctypes.addressof(instructions))
+    with held(order["socket"]) as one:
+        one.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, whole)
+    return NOTHING
+
+
+STOWED = {}
+
+
+def stow(order):
+    """Nobody holds it: it is on its way from this process to this process (unix(7), SCM_RIGHTS)."""
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    socket.send_fds(near, [b"x"], [order["socket"]])
+    os.close(order["socket"])
+    STOWED[order["socket"]] = (near, far)
+    return NOTHING
+
+
+def fetch(order):
+    """It is here again, by the same descriptor."""
+    near, far = STOWED.pop(order["socket"])
+    (received,) = socket.recv_fds(far, 1, 1)[1]
+    if received != order["socket"]:
+        os.dup2(received, order["socket"])
+        os.close(received)
+    return NOTHING
+
+
 def swarm(order):
     """Children, one after the other, that each open a socket, send, and end; every second one closes it first."""
     to, children = to_address(order["to"]), []
@@ -169,6 +211,9 @@ ACTS = {
     "orphan": orphan,
     "become": become,
     "close": close,
+    "refuse": refuse,
+    "stow": stow,
+    "fetch": fetch,
 }
 
 

@@ -41,6 +41,16 @@ impl Daemon {
         configuration: &str,
         change: impl FnOnce(&mut Command),
     ) -> Result<Self> {
+        Self::start_sweeping(netsonde, configuration, "1s", change)
+    }
+
+    /// Likewise; it sweeps so often.
+    pub fn start_sweeping(
+        netsonde: &Path,
+        configuration: &str,
+        interval: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("netsonde-test-").tempdir()?;
         // A daemon that has given up root must still be able to read its configuration again.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
@@ -49,7 +59,7 @@ impl Daemon {
         write_configuration(directory.path(), configuration)?;
         let mut command = Command::new(netsonde);
         command
-            .args(["run", "--interval", "1s", "--config"])
+            .args(["run", "--interval", interval, "--config"])
             .arg(directory.path().join("netsonde.toml"))
             .env("NOTIFY_SOCKET", &notify)
             .stdin(Stdio::null())

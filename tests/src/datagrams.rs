@@ -166,6 +166,21 @@ impl Agent {
         self.ask(&json!({"act": "drops", "socket": at.socket}))
     }
 
+    /// Has the kernel refuse, from now on, datagrams of more bytes than these.
+    pub fn refuse(&mut self, at: Socket, above: usize) -> Result<()> {
+        self.ask::<Counts>(&json!({"act": "refuse", "socket": at.socket, "above": above})).map(drop)
+    }
+
+    /// Puts a socket where no process holds it.
+    pub fn stow(&mut self, socket: Socket) -> Result<()> {
+        self.ask::<Counts>(&json!({"act": "stow", "socket": socket.socket})).map(drop)
+    }
+
+    /// Takes it back.
+    pub fn fetch(&mut self, socket: Socket) -> Result<()> {
+        self.ask::<Counts>(&json!({"act": "fetch", "socket": socket.socket})).map(drop)
+    }
+
     /// Closes a socket.
     pub fn close(&mut self, socket: Socket) -> Result<()> {
         self.ask::<Counts>(&json!({"act": "close", "socket": socket.socket})).map(drop)

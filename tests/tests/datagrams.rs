@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::datagrams::{Agent, Counts, Making, Socket, SocketOption};
-use netsonde_tests::expect::{Role, Subject, Transport, UDP_ACTIVE};
-use netsonde_tests::host::Host;
+use netsonde_tests::expect::{Role, SOCKET_DROPS, Subject, Transport, UDP_ACTIVE};
+use netsonde_tests::host::{self, Host};
 use netsonde_tests::namespace::{Namespace, Pair};
 use netsonde_tests::oracle::Counters;
 use netsonde_tests::program::Programs;
@@ -334,6 +334,60 @@ fn what_finds_no_room_is_dropped_and_not_received() {
 }
 
 #[test]
+fn what_a_filter_refuses_is_dropped_for_a_reason_that_is_not_told() {
+    const REFUSED: &str = "NOT_SPECIFIED";
+    let _host = Host::acquire().unwrap();
+    let place = Namespace::new().unwrap();
+    let daemon = Daemon::start(BY_PROCESS).unwrap();
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let (mut server, mut client) =
+            (Agent::start(Some(&place)).unwrap(), Agent::start(Some(&place)).unwrap());
+        let serving = open(&mut server, address, &[]);
+        server.refuse(serving, 1000).unwrap();
+        let socket = client.connect(serving.local).unwrap();
+        let subject = towards(&server.process, Role::Server, serving.local);
+        client.send(socket, None, &[100, 2000, 1000, 1001, 3000]).unwrap();
+        assert_eq!(server.receive(serving, 2).unwrap().received, 2);
+        assert_eq!(server.drops(serving).unwrap(), 3);
+        let dropped = |telemetry: &Telemetry, reason| {
+            subject.sum_where(telemetry, SOCKET_DROPS, "netsonde.drop.reason", reason)
+        };
+        daemon.wait("what an open socket dropped", |told| dropped(told, REFUSED) == 3).unwrap();
+        // The rest is told when it closes.
+        client.send(socket, None, &[2000, 10, 2000]).unwrap();
+        assert_eq!(server.receive(serving, 1).unwrap().received, 1);
+        let drops = server.drops(serving).unwrap();
+        server.end().unwrap();
+        client.end().unwrap();
+        let told = daemon.wait("what it had dropped", |told| dropped(told, REFUSED) == 5).unwrap();
+        assert_eq!(drops, 5);
+        assert_eq!(subject.sum(&told, SOCKET_DROPS), 5);
+        // The kernel asks the filter behind netsonde.
+        assert_eq!(subject.datagrams(&told).received, 8);
+    }
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn drops_of_both_kinds_add_up_to_what_the_kernel_counts() {
+    let _host = Host::acquire().unwrap();
+    let place = Namespace::new().unwrap();
+    let daemon = Daemon::start(BY_PROCESS).unwrap();
+    let (mut client, mut server, serving, full) = overflow(&place, "127.0.0.1", &[]);
+    server.refuse(serving, 1000).unwrap();
+    let socket = client.connect(serving.local).unwrap();
+    client.send(socket, None, &[1001; 7]).unwrap();
+    let drops = server.drops(serving).unwrap();
+    let subject = towards(&server.process, Role::Server, serving.local);
+    server.end().unwrap();
+    client.end().unwrap();
+    let telemetry = daemon.stop().unwrap();
+    let dropped = |reason| subject.sum_where(&telemetry, SOCKET_DROPS, "netsonde.drop.reason", reason);
+    assert_eq!((dropped("SOCKET_RCVBUFF"), dropped("NOT_SPECIFIED")), (full as i64, 7));
+    assert_eq!(subject.sum(&telemetry, SOCKET_DROPS), drops as i64);
+}
+
+#[test]
 fn drops_are_exact_where_flows_carry_the_clients_address() {
     let _host = Host::acquire().unwrap();
     let place = Namespace::new().unwrap();
@@ -510,6 +564,49 @@ fn an_older_client_with_several_servers_keeps_its_name() {
     client.end().unwrap();
     server.end().unwrap();
     daemon.stop().unwrap();
+}
+
+#[test]
+fn an_older_socket_counts_when_it_is_known_whose_it_is() {
+    let _host = Host::acquire().unwrap();
+    let (mut client, mut server) = (Agent::start(None).unwrap(), Agent::start(None).unwrap());
+    let (one, other) = (open(&mut server, LOOPBACK, &[]), open(&mut server, LOOPBACK, &[]));
+    let socket = open(&mut client, LOOPBACK, &[]);
+    client.stow(socket).unwrap();
+    let daemon = Daemon::start_sweeping(&host::netsonde().unwrap(), BY_PROCESS, "5s", |_| {}).unwrap();
+    // A sweep meets a socket that something has come for, and that nobody holds.
+    let called = server.send(one, Some(socket.local), &[10]).unwrap();
+    wait_for(&daemon, &towards(&server.process, Role::Client, socket.local), called);
+    client.fetch(socket).unwrap();
+    client.receive(socket, 1).unwrap();
+    for at in [one, other] {
+        client.send(socket, Some(at.local), &[1000; 5]).unwrap();
+        server.receive(at, 5).unwrap();
+    }
+    // The next one finds its process.
+    let heard = Counts { received: 5, received_bytes: 5000, ..Counts::default() };
+    wait_for(&daemon, &towards(&server.process, Role::Server, other.local), heard);
+    let mut flows = Vec::new();
+    for at in [one, other] {
+        let mut counts = client.send(socket, Some(at.local), &[100, 200, 300]).unwrap();
+        server.echo(at, 3).unwrap();
+        counts += client.receive(socket, 3).unwrap();
+        flows.push((at.local, counts));
+    }
+    let process = client.process.clone();
+    client.end().unwrap();
+    server.end().unwrap();
+    let telemetry = daemon.stop().unwrap();
+    for (to, counts) in flows {
+        assert_eq!(towards(&process, Role::Client, to).datagrams(&telemetry), counts);
+        // By whomever: nothing of it went to a flow without a process.
+        let all = [
+            ("netsonde.socket.role", Role::Client.name().into()),
+            ("server.port", i64::from(to.port()).into()),
+            ("network.io.direction", "transmit".into()),
+        ];
+        assert_eq!(telemetry.sum("netsonde.flow.packets", &all), counts.sent as i64);
+    }
 }
 
 #[test]

@@ -192,6 +192,30 @@ fn lookups_over_tcp_are_whole_however_they_are_cut() {
 }
 
 #[test]
+fn lookups_over_tcp_are_told_where_tcp_is_not_measured() {
+    let _host = Host::acquire().unwrap();
+    let pair = Pair::new().unwrap();
+    // One server is older than netsonde, the other is not.
+    for older in [true, false] {
+        let before = older.then(|| Authority::start(&pair.server, BOTH).unwrap());
+        let daemon = Daemon::start(&format!("{}[signals]\ntcp = false\n", configuration(""))).unwrap();
+        let server = before.unwrap_or_else(|| Authority::start(&pair.server, BOTH).unwrap());
+        let mut client = Client::start(&pair.client).unwrap();
+        let mut answers = Vec::new();
+        for how in ["each", "together", "pieces"] {
+            answers.extend(client.stream(SERVER, how, &[&format!("{older}.{how}.test")]).unwrap());
+        }
+        let (asking, answering) = (client.identity.clone(), server.identity.clone());
+        client.end().unwrap();
+        server.stop().unwrap();
+        let telemetry = daemon.stop().unwrap();
+        assert_told(&telemetry, &answers, Role::Client, &asking);
+        assert_told(&telemetry, &answers, Role::Server, &answering);
+        assert_eq!(telemetry.sum("netsonde.flow.io", &[("network.transport", "tcp".into())]), 0);
+    }
+}
+
+#[test]
 fn dig_asks_again_over_tcp_what_was_truncated() {
     let _host = Host::acquire().unwrap();
     let pair = Pair::new().unwrap();

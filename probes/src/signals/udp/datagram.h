@@ -55,6 +55,37 @@ static __noinline void flush_datagrams(struct socket_state *st)
 	add(&flow->receive_segments, __sync_lock_test_and_set(&st->received.datagrams, 0));
 }
 
+/*
+ * Most of what the kernel drops at a socket is told of as it happens (udp_dropped()). The rest,
+ * such as what a filter refused or what had a wrong checksum when it was read, is only counted, on
+ * the socket. What is counted is told of a moment later: a sweep takes what the one before it has
+ * seen already.
+ */
+static __always_inline void tell_other_drops(const struct sock *sk, struct socket_state *st,
+					     bool final)
+{
+	__u32 untold = socket_drops(sk) - st->drops_told, known;
+	struct flow_value *flow;
+	struct flow_key key;
+
+	if (st->flags & SOCKET_EXCLUDED) {
+		__sync_fetch_and_add(&st->drops_told, untold);
+		return;
+	}
+	if (!untold || (__s32)untold < 0)
+		return;
+	known = final || untold < st->drops_untold ? untold : st->drops_untold;
+	st->drops_untold = untold - known;
+	if (!known)
+		return;
+	datagram_key(&key, st);
+	flow = flow_entry(&key);
+	if (!flow)
+		return;
+	add(&flow->drops[DROP_UNSPECIFIED], known);
+	__sync_fetch_and_add(&st->drops_told, known);
+}
+
 /* An exec takes a socket along: what it counted until then stays with the earlier program. */
 static __always_inline void follow_program(struct socket_state *st)
 {

@@ -6,7 +6,7 @@ use crate::descriptor::{Attribute, AttributeType, Metric, MetricKind, Stability}
 pub static DROP_REASON: Attribute = Attribute {
     name: "netsonde.drop.reason",
     value_type: AttributeType::String,
-    description: "the kernel's word (include/net/dropreason-core.h): SOCKET_RCVBUFF, the socket's receive buffer was full; PROTO_MEM, all memory of UDP was in use (net.ipv4.udp_mem)",
+    description: "the kernel's word (include/net/dropreason-core.h): SOCKET_RCVBUFF, the socket's receive buffer was full; PROTO_MEM, all memory of UDP was in use (net.ipv4.udp_mem); NOT_SPECIFIED, all else that the kernel counts on the socket, such as what a socket filter refused or a wrong checksum",
     stability: Stability::Stable,
 };
 
@@ -15,7 +15,7 @@ pub static SOCKET_DROPS: Metric = Metric {
     name: "netsonde.socket.drops",
     kind: MetricKind::Counter,
     unit: "{packet}",
-    description: "Datagrams that reached their socket and found no room",
+    description: "Datagrams that reached their socket and were dropped there",
     stability: Stability::Stable,
     attributes: &[&DROP_REASON],
     of_flow: true,

@@ -73,7 +73,8 @@ pub const SIGNAL: Signal = Signal {
 };
 
 /// The kernel's words for the reasons, in the order of `enum drop_kind`.
-const DROP_REASONS: [&str; raw::drop_kind::DROP_KINDS.0 as usize] = ["SOCKET_RCVBUFF", "PROTO_MEM"];
+const DROP_REASONS: [&str; raw::drop_kind::DROP_KINDS.0 as usize] =
+    ["SOCKET_RCVBUFF", "PROTO_MEM", "NOT_SPECIFIED"];
 
 /// What a UDP flow measured, beyond what every flow does.
 pub(super) fn measure<'a>(v: &'a raw::flow_value, sink: &mut impl FnMut(Measurement<'a>)) {

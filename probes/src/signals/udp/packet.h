@@ -33,13 +33,20 @@ static __always_inline __u32 port_kinds(__u16 port)
 	return 0;
 }
 
-/* The same of both ports: only what a client of TLS sends first is of interest. */
-static __always_inline __u32 payload_kinds(__u16 source, __u16 destination, bool sent)
-{
-	__u32 kinds = port_kinds(source) & PAYLOAD_DNS;
+/* What a packet between two ports is read for. */
+struct interest {
+	__u32 kinds; /* enum payload_kind; only what a client of TLS sends first is of interest */
+	bool to_server;
+};
 
-	kinds |= port_kinds(destination);
-	return sent ? kinds : kinds & ~PAYLOAD_TLS_HELLO;
+static __always_inline struct interest interest_in(__u16 source, __u16 destination, bool sent)
+{
+	__u32 there = port_kinds(destination), kinds = there;
+
+	kinds |= port_kinds(source) & PAYLOAD_DNS;
+	if (!sent)
+		kinds &= ~PAYLOAD_TLS_HELLO;
+	return (struct interest){.kinds = kinds, .to_server = there};
 }
 
 static __always_inline bool looks_like_quic(const struct packet *p, const __u8 *payload,

@@ -14,72 +14,84 @@ struct {
 	__uint(max_entries, 1 << 20);
 } payloads SEC(".maps");
 
-/* How many of 256 lookups are followed, so that as many payloads come as are wanted. */
-#define WHOLE_SHARE 256
+/* How many of 65,536 lookups are followed, so that as many payloads come as are wanted. */
+#define WHOLE_SHARE (1 << 16)
 
 static struct {
-	__u64 second; /* of 2^30 ns, that is counted now */
-	__u64 taken;
+	__u64 jiffies; /* when the clock was read last */
+	__u64 second;  /* of 2^30 ns, that is counted now */
 	__u64 share;
-} payload_budget = {.share = WHOLE_SHARE};
+	__u64 shed; /* until this second began */
+	/* What changes with each payload that is taken has a cache line of its own. */
+	__u64 taken __attribute__((aligned(64)));
+} __attribute__((aligned(64))) payload_budget = {.share = WHOLE_SHARE};
 
-/* Of processors; those beyond share with others. */
-#define OFFERING 256
+static volatile struct shed_counts shed_counts SEC(".data.shed") __attribute__((aligned(64)));
 
-/* What each processor was offered in this second: in a flood they must not wait for each other. */
-static struct {
-	__u64 count;
-	__u64 line[7];
-} payloads_offered[OFFERING];
+/* In any flood, this part of what may come is followed. */
+#define LEAST_SAMPLE 16
 
-/* In a flood that has to be thinned out anyway, this part of what may come is sample enough. */
-#define SAMPLE 4
-
-/* The share of a second comes of what the one before it offered. */
-static __noinline int begin_second(__u64 seen, __u64 second)
+/*
+ * The share of a second comes of what the one before it offered. What has to be thinned out is a
+ * sample anyway, and in a flood the processors have other things to do: n times what may come leave
+ * an nth of it.
+ */
+static __always_inline __u64 share_of(__u64 offered, __u64 limit)
 {
-	__u64 offered = 0, limit = settings.payloads_per_second;
+	__u64 fits, share;
+
+	if (offered <= limit)
+		return WHOLE_SHARE;
+	fits = WHOLE_SHARE * limit / offered;
+	share = fits * limit / offered;
+	if (share < fits / LEAST_SAMPLE)
+		share = fits / LEAST_SAMPLE;
+	return share ?: 1;
+}
+
+static __noinline int begin_second(__u64 second)
+{
+	__u64 seen = payload_budget.second, limit = settings.payloads_per_second;
+	__u64 shed = 0, offered;
 	int i;
 
-	if (__sync_val_compare_and_swap(&payload_budget.second, seen, second) != seen)
+	if (seen == second ||
+	    __sync_val_compare_and_swap(&payload_budget.second, seen, second) != seen)
 		return 0;
-	for (i = 0; i < OFFERING; i++)
-		offered += __sync_lock_test_and_set(&payloads_offered[i].count, 0);
-	payload_budget.share = WHOLE_SHARE;
-	if (offered > limit)
-		payload_budget.share = WHOLE_SHARE * limit / SAMPLE / offered ?: 1;
-	payload_budget.taken = 0;
+	for (i = 0; i < SHED_COUNTS; i++)
+		shed += shed_counts.of[i].count;
+	offered = shed - payload_budget.shed + __sync_lock_test_and_set(&payload_budget.taken, 0);
+	payload_budget.shed = shed;
+	payload_budget.share = share_of(offered, limit);
 	return 0;
 }
 
 /*
  * Whether a payload is one of those that are followed. All messages of a lookup, on both its ends,
  * have the same port of the client and the same id: a share of the lookups is followed whole,
- * instead of a query here and a response there.
+ * instead of a query here and a response there. Most of a flood leaves by this, so it costs one
+ * look at what all processors read, and an addition to what is this one's own: the kernel puts
+ * bpf_jiffies64() in place of the call, and the clock is read when it has ticked.
  */
 static __always_inline bool payload_chosen(__u16 client_port, __u16 id)
 {
-	__u64 second, limit = settings.payloads_per_second;
+	__u64 jiffies, limit = settings.payloads_per_second;
 	__u32 lot = client_port ^ (__u32)id << 8;
 
 	if (!limit)
 		return true;
-	second = bpf_ktime_get_coarse_ns() >> 30;
-	if (payload_budget.second != second)
-		begin_second(payload_budget.second, second);
-	__sync_fetch_and_add(&payloads_offered[bpf_get_smp_processor_id() % OFFERING].count, 1);
-	/* The second in which a flood begins may hold twice as much. */
-	if ((lot * 2654435761U >> 24) < payload_budget.share && payload_budget.taken < 2 * limit) {
+	jiffies = bpf_jiffies64();
+	if (payload_budget.jiffies != jiffies) {
+		payload_budget.jiffies = jiffies;
+		begin_second(bpf_ktime_get_coarse_ns() >> 30);
+	}
+	/* The second in which a flood begins has its beginning, and nothing of the rest. */
+	if ((lot * 2654435761U >> 16) < payload_budget.share && payload_budget.taken < limit) {
 		__sync_fetch_and_add(&payload_budget.taken, 1);
 		return true;
 	}
-	count_loss(LOSS_PAYLOAD_RATE_LIMITED);
+	__sync_fetch_and_add(&shed_counts.of[bpf_get_smp_processor_id() % SHED_COUNTS].count, 1);
 	return false;
-}
-
-static __always_inline __u16 client_port(__u16 source, __u16 destination)
-{
-	return port_kinds(destination) ? source : destination;
 }
 
 /* The smallest of three sizes that holds the payload: a record's size must be a constant. */
@@ -140,8 +152,9 @@ static __noinline int tell_payload(struct __sk_buff *skb, struct socket_state *s
 	if (verdict & SELECT_EXCLUDED)
 		return 0;
 	head.rules = verdict;
-	head.owner = st->owner;
-	newer_image(&st->owner, &head.owner.image);
+	/* Where TCP's programs are off, nobody takes over what a walk over open files found. */
+	head.owner = st->owner.tgid ? st->owner : st->candidate;
+	newer_image(&head.owner, &head.owner.image);
 	head.socket_cookie = bpf_get_socket_cookie(skb);
 	head.network_namespace = st->network_namespace;
 	head.transport = p->transport;

@@ -17,10 +17,13 @@
 SEC("cgroup/sock_create")
 int udp_created(struct bpf_sock *ctx)
 {
+	bool stream = ctx->protocol == IPPROTO_TCP;
 	struct task_struct *caller;
 	struct socket_state *st;
 
-	if (ctx->protocol != IPPROTO_UDP && !(ctx->type == SOCK_DGRAM && !ctx->protocol))
+	if (stream && !settings.keep_stream_owners)
+		return PASS;
+	if (!stream && ctx->protocol != IPPROTO_UDP && !(ctx->type == SOCK_DGRAM && !ctx->protocol))
 		return PASS;
 	st = bpf_sk_storage_get(&sockets, ctx, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!st) {
@@ -29,7 +32,7 @@ int udp_created(struct bpf_sock *ctx)
 	}
 	caller = bpf_get_current_task_btf();
 	owner_of_task(caller, &st->owner);
-	st->flags = SOCKET_DATAGRAM | SOCKET_OWNED;
+	st->flags = stream ? SOCKET_OWNED : SOCKET_DATAGRAM | SOCKET_OWNED;
 	st->opened_ns = bpf_ktime_get_boot_ns();
 	st->network_namespace = BPF_CORE_READ(caller, nsproxy, net_ns, ns.inum);
 	mark_owner(st);
@@ -115,9 +118,18 @@ int udp_released(struct bpf_sock *ctx)
 			take_over_datagrams(st, caller);
 		follow_program(st);
 		flush_datagrams(st);
+		/* The kernel's socket is what this program's context stands for. */
+		tell_other_drops((void *)ctx, st, true);
 	}
 	uncount(st);
 	return PASS;
+}
+
+static __always_inline __u32 namespace_of_stream(struct bpf_sock *sk)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+	return tp ? socket_namespace((struct sock *)tp) : 0;
 }
 
 /* The state of the packet's socket; one that is met for the first time is older than netsonde. */
@@ -130,13 +142,20 @@ static __always_inline struct socket_state *state_of(struct __sk_buff *skb, __u8
 		return NULL;
 	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	/* Connections get theirs from TCP's programs. */
-	if (st || transport != IPPROTO_UDP)
+	if (transport == IPPROTO_TCP && !settings.keep_stream_owners)
 		return st;
-	st = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (st)
-		st->flags = SOCKET_DATAGRAM | SOCKET_OLDER;
-	else
-		count_loss(LOSS_SOCKET_STORAGE);
+	if (!st) {
+		st = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!st) {
+			count_loss(LOSS_SOCKET_STORAGE);
+			return NULL;
+		}
+		st->flags =
+			transport == IPPROTO_UDP ? SOCKET_DATAGRAM | SOCKET_OLDER : SOCKET_OLDER;
+	}
+	/* No sweep meets a connection. */
+	if (transport == IPPROTO_TCP && !st->network_namespace)
+		st->network_namespace = namespace_of_stream(sk);
 	return st;
 }
 
@@ -186,6 +205,9 @@ static __noinline struct flow_value *flow_apart(const struct socket_state *st,
 	struct flow_key key;
 	__u64 verdict;
 
+	/* Two walks over open files found nobody who holds it. */
+	if (!st->owner.tgid)
+		count_loss(LOSS_UNOWNED);
 	datagram_key(&key, st);
 	__builtin_memcpy(key.server_address, source_serves ? p->source : p->destination, 16);
 	key.server_port = source_serves ? p->source_port : p->destination_port;
@@ -220,7 +242,7 @@ static __always_inline void count_datagrams(struct socket_state *st, const struc
 {
 	struct flow_value *flow;
 
-	/* An older one, which no sweep has met yet: whose it is, and where, is not known. */
+	/* An older one, until a sweep knows whose it is, and where. */
 	if (!st->network_namespace)
 		return;
 	if (!st->role)
@@ -277,12 +299,14 @@ static __noinline int look_closely(struct __sk_buff *skb, bool sent)
 {
 	struct socket_state *st;
 	struct packet p = {};
+	struct interest interest;
 	__be16 id = 0;
 	__u32 kinds;
 
 	if (!read_packet(skb, &p))
 		return PASS;
-	kinds = payload_kinds(p.source_port, p.destination_port, sent);
+	interest = interest_in(p.source_port, p.destination_port, sent);
+	kinds = interest.kinds;
 	if (p.transport == IPPROTO_UDP)
 		kinds &= PAYLOAD_DNS;
 	else if (!kinds)
@@ -305,7 +329,7 @@ static __noinline int look_closely(struct __sk_buff *skb, bool sent)
 		count_loss(LOSS_PAYLOAD_UNREADABLE);
 		return PASS;
 	}
-	if (payload_chosen(client_port(p.source_port, p.destination_port), id))
+	if (payload_chosen(interest.to_server ? p.source_port : p.destination_port, id))
 		tell_payload(skb, st, &p, sent,
 			     kinds & PAYLOAD_DNS ? PAYLOAD_DNS : PAYLOAD_TLS_HELLO);
 	return PASS;
@@ -329,7 +353,7 @@ static __noinline int tell_message(struct __sk_buff *skb, bool sent)
 static __always_inline bool may_tell(struct __sk_buff *skb, const __u8 *tcp, bool sent)
 {
 	__u32 kinds =
-		payload_kinds(bpf_ntohs(*(__be16 *)tcp), bpf_ntohs(*(__be16 *)(tcp + 2)), sent);
+		interest_in(bpf_ntohs(*(__be16 *)tcp), bpf_ntohs(*(__be16 *)(tcp + 2)), sent).kinds;
 
 	return (kinds & PAYLOAD_DNS) || (kinds && is_first_flight(skb));
 }
@@ -346,6 +370,7 @@ static __always_inline bool count_quickly(struct __sk_buff *skb, const __u8 *ip,
 	struct bpf_sock *sk = skb->sk;
 	struct socket_state *st;
 	bool source_serves, is_dns;
+	struct interest interest;
 	__u64 mapped;
 	__u32 count;
 
@@ -354,7 +379,8 @@ static __always_inline bool count_quickly(struct __sk_buff *skb, const __u8 *ip,
 	if (source_port == 443 || destination_port == 443)
 		return false;
 	/* With its id in sight. */
-	is_dns = (port_kinds(source_port) | port_kinds(destination_port)) & PAYLOAD_DNS;
+	interest = interest_in(source_port, destination_port, sent);
+	is_dns = interest.kinds & PAYLOAD_DNS;
 	if (is_dns && (void *)ip + 30 > (void *)(long)skb->data_end)
 		return false;
 	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
@@ -381,8 +407,8 @@ static __always_inline bool count_quickly(struct __sk_buff *skb, const __u8 *ip,
 		__sync_fetch_and_add(&st->received.bytes, skb->len - 28);
 		__sync_fetch_and_add(&st->received.datagrams, count);
 	}
-	if (is_dns &&
-	    payload_chosen(client_port(source_port, destination_port), *(__be16 *)(ip + 28)))
+	if (is_dns && payload_chosen(interest.to_server ? source_port : destination_port,
+				     *(__be16 *)(ip + 28)))
 		tell_message(skb, sent);
 	return true;
 }
@@ -462,7 +488,11 @@ int BPF_PROG(udp_dropped, int error, struct sock *sk, struct sk_buff *skb)
 	if (sk->sk_protocol != IPPROTO_UDP)
 		return 0;
 	st = socket_lookup(sk);
-	if (!st || !st->role || !read_queued(skb, &p))
+	if (!st)
+		return 0;
+	/* A packet, however many datagrams are in it. */
+	__sync_fetch_and_add(&st->drops_told, 1);
+	if (!st->role || !read_queued(skb, &p))
 		return 0;
 	if (!is_the_flows(st, &p, false)) {
 		flow = flow_apart(st, &p, false);

@@ -79,9 +79,15 @@ int udp_sweep(struct bpf_iter__udp *ctx)
 	st = socket_lookup(sk);
 	if (!st)
 		return 0;
-	st->network_namespace = socket_namespace(sk);
 	settle_kernels(sk, NULL, st);
 	settle_owner(sk, st);
+	/* An older one counts from now on, unless it may still be found out whose it is. */
+	if (!st->network_namespace) {
+		if (!owner_settled(sk, st))
+			return 0;
+		st->drops_told = socket_drops(sk);
+		st->network_namespace = socket_namespace(sk);
+	}
 	follow_program(st);
 	if (takes_unasked(sk))
 		sweep_bound(ctx->meta, sk, st);
@@ -95,5 +101,6 @@ int udp_sweep(struct bpf_iter__udp *ctx)
 	if (!owner_settled(sk, st) || !count_active(st))
 		return 0;
 	flush_datagrams(st);
+	tell_other_drops(sk, st, false);
 	return 0;
 }
