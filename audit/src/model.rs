@@ -187,6 +187,8 @@ pub struct Listener {
     pub peers: Option<u64>,
     /// From which networks they came, each once.
     pub client_networks: Vec<IpNet>,
+    /// There were more networks than are remembered.
+    pub further_networks: bool,
 }
 
 impl Listener {
@@ -215,6 +217,7 @@ impl Listener {
             last_accepted_unix_ns: None,
             peers: None,
             client_networks: Vec::new(),
+            further_networks: false,
         }
     }
 
