@@ -18,7 +18,7 @@ use crate::aggregate::{Aggregation, Command, End, Publish, Status};
 use crate::api::{Api, Shown};
 use crate::cli::RunArgs;
 use crate::collect::Collector;
-use crate::config::{self, Config, Environment, FlowAttribute, Sources, Word};
+use crate::config::{self, Config, Environment, EventKind, FlowAttribute, Sources, Word};
 use crate::enrich::legacy_hierarchy;
 use crate::exit::Exit;
 use crate::export::{Destination, Exporters};
@@ -244,7 +244,14 @@ impl Watchdog {
 
 fn settings(config: &Config) -> Settings {
     Settings {
-        events: config.events.enabled.iter().map(|kind| kind.word().to_owned()).collect(),
+        // The inventory of what listens lives by these, whether or not they are logged.
+        events: config
+            .events
+            .enabled
+            .iter()
+            .chain([&EventKind::Listen])
+            .map(|kind| kind.word().to_owned())
+            .collect(),
         events_per_second: config.events.rate_limit.map_or(0, |limit| limit.get().into()),
         keep_client_address: config.metrics.any_carries(FlowAttribute::ClientAddress),
         dns_ports: config.dns.all_ports(),

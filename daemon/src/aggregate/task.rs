@@ -1,5 +1,6 @@
 //! The task that owns the process table and the series.
 
+mod inventory;
 mod lookups;
 
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use netsonde_probes::{Holders, Records};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use inventory::KnownPlaces;
 use lookups::{dns_status, names_config, question_limits, rate_limit};
 
 use super::active::ActiveConnections;
@@ -28,9 +30,9 @@ use super::status::{
     SeriesStatus, SignalStatus, Status, SweepStatus,
 };
 use super::{logs, own};
-use crate::audit::{Circumstances, Inventory, Places, Taker};
+use crate::audit::{Circumstances, Live, Snapshot, Taker};
 use crate::collect::{Collected, Reading, SweepReport};
-use crate::config::Config;
+use crate::config::{Config, EventKind};
 use crate::enrich::{Clock, Masker, Names, Process, ProcessTable, SearchSuffixes, Users};
 use crate::export::{DestinationStatistics, Exporters, LossReason, Signal, SignalStatistics};
 use crate::select::{Selection, Selections, user_id, with_facts};
@@ -56,12 +58,12 @@ pub enum End {
     Abandoned,
 }
 
-/// Where the task shows what it knows, after each sweep.
+/// Where the task shows what it knows.
 pub struct Publish {
-    /// How it is doing.
+    /// How it is doing, after each sweep.
     pub status: watch::Sender<Status>,
-    /// What listens; nothing before the first sweep.
-    pub inventory: watch::Sender<Option<Arc<Inventory>>>,
+    /// What listens, within a second of each change; nothing before the first sweep.
+    pub inventory: watch::Sender<Option<Arc<Snapshot>>>,
 }
 
 /// The state of the task.
@@ -73,6 +75,11 @@ pub struct Aggregation {
     /// Rebuilt by each sweep.
     listeners: Store,
     listeners_folded: u64,
+    /// What listens now.
+    live: Live,
+    places: KnownPlaces,
+    /// When readers were shown what listens.
+    shown: Instant,
     exporters: Exporters,
     pending_logs: Vec<LogRecord>,
     selections: Selections,
@@ -99,6 +106,10 @@ fn keep_ended(config: &Config) -> u64 {
     nanoseconds((config.interval * 3).max(Duration::from_secs(150)))
 }
 
+fn listener_limit(config: &Config) -> usize {
+    config.limits.listeners.get() as usize
+}
+
 fn process_limit(config: &Config) -> usize {
     config.limits.processes.get() as usize
 }
@@ -106,6 +117,10 @@ fn process_limit(config: &Config) -> usize {
 /// Flows with open connections, many of which may be silent, in multiples of those that a sweep may bring.
 fn active_limit(config: &Config) -> usize {
     4 * config.limits.flows.get() as usize
+}
+
+fn is_of_listener(kind: SocketEventKind) -> bool {
+    matches!(kind, SocketEventKind::ListenOpen | SocketEventKind::ListenClose)
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
@@ -133,6 +148,9 @@ impl Aggregation {
             series: Store::new(config.metrics.clone(), now),
             listeners: Store::new(config.metrics.clone(), now),
             listeners_folded: 0,
+            live: Live::new(listener_limit(&config)),
+            places: KnownPlaces::read(),
+            shown: Instant::now(),
             exporters,
             pending_logs: Vec::new(),
             selections: Selections::new(Selection::new(&config.select)),
@@ -172,7 +190,10 @@ impl Aggregation {
                     None => break End::Drained,
                 },
                 Some(command) = commands.recv() => self.obey(command),
-                _ = flush.tick() => self.flush_logs(),
+                _ = flush.tick() => {
+                    self.flush_logs();
+                    self.show_inventory();
+                }
                 () = self.exporters.abandoned() => break End::Abandoned,
             }
         };
@@ -206,6 +227,7 @@ impl Aggregation {
                 self.reconfigure_dns(&config);
                 self.processes.reconfigure(process_limit(&config), keep_ended(&config), masker(&config));
                 self.selections.replace(Selection::new(&config.select));
+                self.live.set_limit(listener_limit(&config));
                 if self.series.reconfigure(config.metrics.clone(), now) {
                     self.active.forget_names();
                 }
@@ -255,6 +277,10 @@ impl Aggregation {
             if !self.is_observed(event.rules, event.owner, process.as_deref()) {
                 continue;
             }
+            self.follow_listener(event, process.as_ref(), &clock);
+            if is_of_listener(event.kind) && !self.config.events.enabled.contains(&EventKind::Listen) {
+                continue;
+            }
             let name = self.name_for_event(event);
             let holders = self.holders_of(event.cookie);
             let user = self.users.name(event.owner.uid);
@@ -268,6 +294,7 @@ impl Aggregation {
         if self.pending_logs.len() >= LOG_BATCH {
             self.flush_logs();
         }
+        self.show_inventory();
     }
 
     fn name(&mut self, owner: Owner) -> Option<Arc<Process>> {
@@ -399,16 +426,22 @@ impl Aggregation {
     fn count_listeners(&mut self, found: &[Listener], clock: &Clock) -> Vec<MetricData> {
         let now = clock.unix_ns();
         self.listeners = Store::new(self.config.metrics.clone(), now);
-        let places = Places::read();
-        let mut rows = Vec::with_capacity(found.len());
+        self.places = KnownPlaces::read();
+        let limit = self.live.limit();
+        let mut rows = Vec::with_capacity(found.len().min(limit));
+        let mut truncated = 0;
         for listener in found {
             let process = self.name(listener.owner);
             if !self.is_observed(listener.rules, listener.owner, process.as_deref()) {
                 continue;
             }
-            let at = Circumstances { places: &places, clock, source: Source::Daemon };
-            let mut taker = Taker::new(&mut self.processes, &mut self.users, &self.holders, at);
-            rows.push(taker.listener(listener, process.clone()));
+            if rows.len() < limit {
+                let at = Circumstances { places: &self.places.places, clock, source: Source::Daemon };
+                let mut taker = Taker::new(&mut self.processes, &mut self.users, &self.holders, at);
+                rows.push(taker.listener(listener, process.clone()));
+            } else {
+                truncated += 1;
+            }
             // A socket of UDP that is connected takes from one peer only, and listens no more than a client does.
             if listener.peer.is_some() {
                 continue;
@@ -432,15 +465,16 @@ impl Aggregation {
             };
             self.listeners.add(Some(&flow), [one].into_iter(), now, now);
         }
-        let at = Circumstances { places: &places, clock, source: Source::Daemon };
+        let at = Circumstances { places: &self.places.places, clock, source: Source::Daemon };
         let mut taker = Taker::new(&mut self.processes, &mut self.users, &self.holders, at);
         let selections = &self.selections;
         rows.extend(taker.special(|owner, process| {
             with_facts(owner, process, |uid, facts| selections.includes_portless(uid, facts))
         }));
-        self.publish
-            .inventory
-            .send_replace(Some(Arc::new(Inventory { taken_unix_ns: now, listeners: rows })));
+        truncated += rows.len().saturating_sub(limit) as u64;
+        rows.truncate(limit);
+        self.live.swept(rows, truncated);
+        self.show_inventory_now();
         self.listeners_folded += self.listeners.statistics().folded;
         self.listeners.collect(now)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use netsonde_audit::model::{Ancestor, Listener, Process as Holder, Transport};
 use netsonde_audit::report::Source;
-use netsonde_probes::records::{self, Accepts, SpecialKind, SpecialSocket};
+use netsonde_probes::records::{self, Accepts, SocketEvent, SpecialKind, SpecialSocket};
 
 use super::places::Places;
 use crate::enrich::{Clock, Process};
@@ -75,7 +75,42 @@ pub fn listener(found: &records::Listener, parties: &Parties, at: Circumstances<
             .map(|ns| to_the_millisecond(at.clock.unix_of(ns))),
         peers: accepts.map(|a| a.peers),
         client_networks: accepts.map(networks).unwrap_or_default(),
+        further_networks: accepts.is_some_and(|a| a.further_networks),
         ..Listener::new(transport, Some(found.address), Some(found.port))
+    }
+}
+
+/// The row of a socket that has just opened, by its event. What only a sweep can tell is not known.
+#[must_use]
+pub fn opened(event: &SocketEvent, parties: &Parties, at: Circumstances<'_>) -> Listener {
+    let (address, port) = event.local;
+    let found = records::Listener {
+        transport: event.transport,
+        owner: event.owner,
+        opener: Some(event.owner),
+        opened_ns: Some(event.time_ns),
+        cookie: event.cookie,
+        address,
+        port,
+        interface: event.interface,
+        network_namespace: event.network_namespace,
+        backlog: event.backlog,
+        queued: 0,
+        reuseport_group: None,
+        peer: None,
+        port_chosen: false,
+        ipv6_only: false,
+        shared: false,
+        accepts: Accepts::default(),
+        rules: event.rules,
+    };
+    Listener {
+        automatic_port: None,
+        ipv6_only: None,
+        queued: None,
+        reuse_port: None,
+        reuse_port_sockets: None,
+        ..listener(&found, parties, at)
     }
 }
 

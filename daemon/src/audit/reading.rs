@@ -49,5 +49,7 @@ pub fn read(config: &Config, options: Options) -> Result<Inventory, ProbeError> 
     listeners.extend(taker.special(|owner, process| {
         with_facts(owner, process, |uid, facts| selections.includes_portless(uid, facts))
     }));
-    Ok(Inventory { taken_unix_ns: clock.unix_ns(), listeners })
+    let truncated = listeners.len().saturating_sub(config.limits.listeners.get() as usize) as u64;
+    listeners.truncate(config.limits.listeners.get() as usize);
+    Ok(Inventory { taken_unix_ns: clock.unix_ns(), listeners, truncated })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use netsonde_audit::model;
 use netsonde_probes::Holders;
-use netsonde_probes::records::{Listener, Owner, SpecialSocket};
+use netsonde_probes::records::{Listener, Owner, SocketEvent, SpecialSocket};
 
 use super::convert::{self, Circumstances, Parties, Party};
 use crate::enrich::{Process, ProcessTable, Users};
@@ -38,6 +38,15 @@ impl<'a> Taker<'a> {
         let all = self.holders.by_cookie.get(&found.cookie).map_or(&[][..], Vec::as_slice);
         let holders = all.iter().filter_map(|&holder| self.resolved(holder)).collect();
         convert::listener(found, &Parties { owner, holders, opener }, self.at)
+    }
+
+    /// The row of a socket that has just opened, whose owner has been resolved. What the event does not tell comes with
+    /// the next sweep.
+    pub fn opened(&mut self, event: &SocketEvent, owner: Option<Arc<Process>>) -> model::Listener {
+        let owner = owner.map(|process| self.party(event.owner, process));
+        // Both are the same process: it called listen() or bind().
+        let parties = Parties { opener: owner.clone(), owner, ..Parties::default() };
+        convert::opened(event, &parties, self.at)
     }
 
     /// Rows of raw, packet and SCTP sockets, of those that `is_included` lets in by who holds them longest.
