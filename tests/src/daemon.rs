@@ -41,6 +41,20 @@ impl Daemon {
         configuration: &str,
         change: impl FnOnce(&mut Command),
     ) -> Result<Self> {
+        Self::start_sweeping("1s", netsonde, configuration, change)
+    }
+
+    /// Likewise, with an hour from one sweep to the next: what it knows after the first comes from events.
+    pub fn start_without_sweeps(configuration: &str) -> Result<Self> {
+        Self::start_sweeping("1h", &host::netsonde()?, configuration, |_| {})
+    }
+
+    fn start_sweeping(
+        interval: &str,
+        netsonde: &Path,
+        configuration: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("netsonde-test-").tempdir()?;
         // A daemon that has given up root must still be able to read its configuration again.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
@@ -49,7 +63,7 @@ impl Daemon {
         write_configuration(directory.path(), configuration)?;
         let mut command = Command::new(netsonde);
         command
-            .args(["run", "--interval", "1s", "--config"])
+            .args(["run", "--interval", interval, "--config"])
             .arg(directory.path().join("netsonde.toml"))
             .env("NOTIFY_SOCKET", &notify)
             .stdin(Stdio::null())

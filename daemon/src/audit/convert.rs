@@ -96,6 +96,7 @@ pub fn opened(event: &SocketEvent, parties: &Parties, at: Circumstances<'_>) -> 
         network_namespace: event.network_namespace,
         backlog: event.backlog,
         queued: 0,
+        // Not known from here on, or told below.
         reuseport_group: None,
         peer: None,
         port_chosen: false,
@@ -104,11 +105,13 @@ pub fn opened(event: &SocketEvent, parties: &Parties, at: Circumstances<'_>) -> 
         accepts: Accepts::default(),
         rules: event.rules,
     };
+    let options = event.options;
     Listener {
-        automatic_port: None,
-        ipv6_only: None,
+        automatic_port: options.map(|options| !options.port_chosen),
+        ipv6_only: options.filter(|_| address.is_ipv6()).map(|options| options.ipv6_only),
         queued: None,
-        reuse_port: None,
+        reuse_port: options.map(|options| options.reuse_port),
+        // How many there are with it shows in a sweep.
         reuse_port_sockets: None,
         ..listener(&found, parties, at)
     }
@@ -187,7 +190,9 @@ mod tests {
     use std::collections::HashMap;
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-    use netsonde_probes::records::{Owner, ProcessId, RuleMask};
+    use netsonde_probes::records::{
+        ConnectionTotals, ListenOptions, Owner, ProcessId, Role, RuleMask, SocketEventKind,
+    };
 
     use super::*;
 
@@ -283,6 +288,43 @@ mod tests {
         assert_eq!((row.accepted, row.last_accepted_unix_ns, row.peers), (None, None, None));
         assert!(row.client_networks.is_empty() && row.holders.is_empty() && row.opened_by.is_none());
         assert_eq!(row.backlog, Some(128));
+    }
+
+    #[test]
+    fn a_socket_that_has_just_opened_is_told_as_far_as_its_event_knows() {
+        let options = ListenOptions { port_chosen: false, ipv6_only: true, reuse_port: true };
+        let event = SocketEvent {
+            kind: SocketEventKind::ListenOpen,
+            time_ns: 2_000_000,
+            owner: NOBODY,
+            role: Role::Unknown,
+            cookie: 77,
+            local: (Ipv6Addr::UNSPECIFIED.into(), 443),
+            remote: (Ipv6Addr::UNSPECIFIED.into(), 0),
+            network_namespace: 8,
+            duration_ns: 0,
+            totals: ConnectionTotals::default(),
+            backlog: 128,
+            errno: 0,
+            binary_deleted: false,
+            transport: records::Transport::Tcp,
+            interface: Some(2),
+            options: Some(options),
+            rules: RuleMask::default(),
+        };
+        let (places, clock) = (places(), Clock::read());
+        let at = Circumstances { places: &places, clock: &clock, source: Source::Daemon };
+        let by = party(10, "/usr/sbin/nginx");
+        let parties = Parties { owner: Some(by.clone()), opener: Some(by), ..Parties::default() };
+        let row = opened(&event, &parties, at);
+        assert_eq!((row.automatic_port, row.ipv6_only, row.reuse_port), (Some(true), Some(true), Some(true)));
+        assert_eq!((row.backlog, row.queued, row.reuse_port_sockets), (Some(128), None, None));
+        assert_eq!((row.cookie, row.port, row.accepted), (Some(77), Some(443), Some(0)));
+        assert!(row.opened_unix_ns.is_some());
+        assert_eq!(row.holders.len(), 1);
+        assert_eq!(row.opened_by.map(|by| by.pid), Some(10));
+        let row = opened(&SocketEvent { options: None, ..event }, &parties, at);
+        assert_eq!((row.automatic_port, row.ipv6_only, row.reuse_port), (None, None, None));
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub fn read(config: &Config, options: Options) -> Result<Inventory, ProbeError> 
     let mut options = options;
     options.disabled.extend(UNRELATED.map(str::to_owned));
     options.settings.events.clear();
+    options.sweep_only = true;
     let mut probes = Probes::load(&options)?;
     let sweep = probes.sweep()?;
     let clock = Clock::read();

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::ops::RangeInclusive;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -194,9 +195,7 @@ fn read(config: &Config, err: &mut impl Write) -> anyhow::Result<Result<Read, Ex
     match error.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
         Some(io::ErrorKind::PermissionDenied) => {
-            return Err(error.context(format!(
-                "this user may not ask the daemon at {shown}; members of the socket's group may"
-            )));
+            return Err(error.context(not_allowed(socket)));
         }
         _ => return Err(error.context(format!("the daemon at {shown} does not say what listens"))),
     }
@@ -216,6 +215,36 @@ fn read(config: &Config, err: &mut impl Write) -> anyhow::Result<Result<Read, Ex
         Err(e) => Err(anyhow::Error::from(e)
             .context(format!("no daemon answers at {shown}, and the kernel cannot be read"))),
     }
+}
+
+/// What somebody can do who may not ask.
+fn not_allowed(socket: &Path) -> String {
+    let shown = socket.display();
+    // Whoever may not even see the socket does not learn its group.
+    let group = fs::metadata(socket).ok().map(|found| found.gid());
+    let who = match group {
+        None => "a member of its group".to_owned(),
+        Some(0) => "a member of its group, which is root's: give the socket another (chgrp)".to_owned(),
+        Some(gid) => {
+            let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+            match group_name(&groups, gid) {
+                Some(name) => {
+                    format!("a member of the group {name} (usermod -aG {name} USER, then log in again)")
+                }
+                None => format!("a member of the group {gid}"),
+            }
+        }
+    };
+    format!("this user may not ask the daemon at {shown}: run it as root, or as {who}")
+}
+
+/// Name of a group, by a text like /etc/group (group(5)).
+fn group_name(groups: &str, gid: u32) -> Option<&str> {
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(gid)).then_some(name)
+    })
 }
 
 /// Asks in the form that is read fastest, and in that of everybody when the daemon is of another version.
@@ -335,6 +364,21 @@ mod tests {
         assert!(filter(&args("4026531840"), false).is_ok());
         assert!(filter(&args("4026531840"), true).is_err());
         assert!(filter(&args("other"), true).is_ok());
+    }
+
+    #[test]
+    fn groups_have_names() {
+        let groups = "root:x:0:\nbroken\nadm:x:4:syslog,me\n";
+        assert_eq!(group_name(groups, 4), Some("adm"));
+        assert_eq!(group_name(groups, 5), None);
+    }
+
+    #[test]
+    fn a_daemons_answer_in_the_form_of_everybody_is_read() {
+        let body = br#"{"time":"2023-11-14T22:13:20Z","listeners":[],"truncated":3}"#;
+        let read = inventory(body).expect("an answer");
+        assert_eq!((read.taken_unix_ns, read.truncated), (1_700_000_000_000_000_000, 3));
+        assert!(inventory(b"{}").is_err());
     }
 
     #[test]
