@@ -274,7 +274,7 @@ fn what_was_accepted_is_what_the_clients_did() {
     let sources: Vec<String> = addresses.iter().map(|text| (*text).to_owned()).collect();
     let (began, ended) = connect(&few, &sources);
     // More networks than are remembered.
-    let sources: Vec<String> = (1..=12).map(|number| format!("127.2.{number}.1")).collect();
+    let sources: Vec<String> = (1..=12).map(|number| format!("127.4.{number}.1")).collect();
     connect(&many, &sources);
 
     let row = |server: &Server| {
@@ -298,7 +298,7 @@ fn what_was_accepted_is_what_the_clients_did() {
     let slack = SignedDuration::from_millis(5);
     assert!(last >= began - slack && last <= ended + slack, "{began} {last} {ended}");
     let peers = many_row["netsonde.listen.peers"].as_u64().unwrap();
-    assert!((10..=14).contains(&peers), "an estimate, within 9 % as a rule: {peers}");
+    assert!((10..=14).contains(&peers), "an estimate, with a standard error of 9 %: {peers}");
     assert_eq!(many_row["netsonde.listen.client_networks"].as_array().unwrap().len(), 8);
     assert_eq!(many_row["netsonde.listen.further_networks"], true);
 }
@@ -317,19 +317,21 @@ fn openings_and_closings_are_seen_without_a_sweep() {
     let listening = Instant::now();
     let expected = opened["sockets"].as_array().unwrap().iter();
     // UDP on a port that clients use as well is told of when it serves, and by a sweep.
-    let expected: Vec<(&str, u64)> = expected
+    // A listener that nobody bound gets its port when it has begun to listen: a sweep sees which.
+    let port = |socket: &Value| socket["port"].as_u64().filter(|_| socket["kind"] != "automatic");
+    let expected: Vec<(&str, Option<u64>)> = expected
         .filter(|socket| socket["transport"] == "tcp" || socket["kind"] == "named")
-        .map(|socket| (socket["transport"].as_str().unwrap(), socket["port"].as_u64().unwrap()))
+        .map(|socket| (socket["transport"].as_str().unwrap(), port(socket)))
         .collect();
     let of = |rows: &[Value]| {
         let of = |row: &Value| {
-            (row["network.transport"].as_str().unwrap().to_owned(), row["server.port"].as_u64().unwrap())
+            (row["network.transport"].as_str().unwrap().to_owned(), row["server.port"].as_u64())
         };
         let mut all: Vec<_> = rows.iter().map(of).collect();
         all.sort();
         all
     };
-    let mut expected: Vec<(String, u64)> =
+    let mut expected: Vec<(String, Option<u64>)> =
         expected.into_iter().map(|(t, port)| (t.to_owned(), port)).collect();
     expected.sort();
     let mut found = Vec::new();
@@ -343,7 +345,10 @@ fn openings_and_closings_are_seen_without_a_sweep() {
         assert_eq!(row["process.pid"], opened["pid"]);
         assert_eq!(row["netsonde.listen.opened_by"]["process.pid"], opened["pid"]);
         assert!(row["netsonde.listen.opened"].is_string(), "{row:#?}");
-        let port = row["server.port"].as_u64().unwrap();
+        let Some(port) = row["server.port"].as_u64() else {
+            assert_eq!(row["netsonde.listen.port_automatic"], true);
+            continue;
+        };
         let sockets = opened["sockets"].as_array().unwrap();
         let kind = sockets.iter().find(|socket| socket["port"] == port && socket["transport"] == "tcp");
         let Some(kind) = kind.and_then(|socket| socket["kind"].as_str()) else { continue };

@@ -107,6 +107,8 @@ pub fn opened(event: &SocketEvent, parties: &Parties, at: Circumstances<'_>) -> 
     };
     let options = event.options;
     Listener {
+        // listen() without bind(): the kernel takes a port a moment later, which a sweep sees.
+        port: (port != 0).then_some(port),
         automatic_port: options.map(|options| !options.port_chosen),
         ipv6_only: options.filter(|_| address.is_ipv6()).map(|options| options.ipv6_only),
         queued: None,
@@ -323,8 +325,9 @@ mod tests {
         assert!(row.opened_unix_ns.is_some());
         assert_eq!(row.holders.len(), 1);
         assert_eq!(row.opened_by.map(|by| by.pid), Some(10));
-        let row = opened(&SocketEvent { options: None, ..event }, &parties, at);
-        assert_eq!((row.automatic_port, row.ipv6_only, row.reuse_port), (None, None, None));
+        let unbound = SocketEvent { options: None, local: (event.local.0, 0), ..event };
+        let row = opened(&unbound, &parties, at);
+        assert_eq!((row.port, row.automatic_port, row.ipv6_only, row.reuse_port), (None, None, None, None));
     }
 
     #[test]
