@@ -400,11 +400,11 @@ fn members_of_the_sockets_group_see_everything() {
     command::line(&format!("chgrp {MEMBERS} {}", socket.display())).unwrap();
 
     let user = Unprivileged::new();
-    let words = format!("--namespace {} --format json", place.inode().unwrap());
+    let words = format!("--namespace {}", place.inode().unwrap());
     let whole =
         |row: &Value| row.get("netsonde.socket.holders").is_some() && row.get("process.pid").is_some();
     let equal = command::until(Duration::from_secs(10), || {
-        let as_member = user.audit(&daemon.configuration(), MEMBERS, &words);
+        let as_member = user.audit(&daemon.configuration(), MEMBERS, &format!("{words} --format json"));
         assert!(as_member.status.success(), "{as_member:?}");
         let seen: Vec<Value> = serde_json::from_slice(&as_member.stdout)?;
         Ok(seen.len() > 15 && seen.iter().all(whole) && seen == rows(&daemon.configuration(), &words))
