@@ -135,6 +135,7 @@ fn complete(known: &mut Listener, other: Listener) {
             known.holders.push(holder);
         }
     }
+    known.further_networks |= other.further_networks;
     for network in other.client_networks {
         if !known.client_networks.contains(&network) {
             known.client_networks.push(network);

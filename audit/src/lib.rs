@@ -10,6 +10,7 @@
 #![warn(missing_docs)]
 
 pub mod baseline;
+pub mod compact;
 mod document;
 pub mod drift;
 pub mod filter;

@@ -81,7 +81,7 @@ pub fn address_class(address: IpAddr) -> AddressClass {
 }
 
 /// A network namespace.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Namespace {
     /// Its inode number, as in /proc/PID/ns/net: unique while the namespace lives, and another after a restart.
     pub inode: u64,
@@ -92,7 +92,7 @@ pub struct Namespace {
 }
 
 /// A parent of a process, as it was when the child was forked.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ancestor {
     /// Process id in the host's namespace.
     pub pid: u32,
@@ -103,7 +103,7 @@ pub struct Ancestor {
 }
 
 /// A process that opened or holds a listener.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Process {
     /// Process id in the host's namespace.
     pub pid: u32,
@@ -187,6 +187,8 @@ pub struct Listener {
     pub peers: Option<u64>,
     /// From which networks they came, each once.
     pub client_networks: Vec<IpNet>,
+    /// There were more networks than are remembered.
+    pub further_networks: bool,
 }
 
 impl Listener {
@@ -215,6 +217,7 @@ impl Listener {
             last_accepted_unix_ns: None,
             peers: None,
             client_networks: Vec::new(),
+            further_networks: false,
         }
     }
 

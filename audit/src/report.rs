@@ -132,6 +132,8 @@ pub struct Report {
     pub source: Source,
     /// What was found.
     pub rows: Vec<ReportRow>,
+    /// Sockets that are not among the rows because they were too many.
+    pub truncated: u64,
 }
 
 impl Report {
@@ -140,7 +142,7 @@ impl Report {
     #[must_use]
     pub fn of_listeners(host: &str, taken_unix_ns: u64, source: Source, listeners: Vec<Listener>) -> Self {
         let rows = listeners.into_iter().map(ReportRow::of).collect();
-        let mut report = Self { host: host.to_owned(), taken_unix_ns, source, rows };
+        let mut report = Self { host: host.to_owned(), taken_unix_ns, source, rows, truncated: 0 };
         report.sort();
         report
     }
@@ -158,7 +160,7 @@ impl Report {
             ..ReportRow::of(change.listener)
         };
         let rows = changes.into_iter().map(row).collect();
-        Self { host: host.to_owned(), taken_unix_ns, source, rows }
+        Self { host: host.to_owned(), taken_unix_ns, source, rows, truncated: 0 }
     }
 
     /// Has each row judged.
@@ -215,6 +217,12 @@ impl Report {
         rows
     }
 
+    /// What is to be said when not everything is there.
+    #[must_use]
+    pub fn truncated_sentence(&self) -> Option<String> {
+        truncated_sentence(self.truncated)
+    }
+
     /// How many rows the policy denies.
     #[must_use]
     pub fn violations(&self) -> usize {
@@ -246,6 +254,14 @@ impl Report {
             source: self.source.word(),
         }
     }
+}
+
+/// What is to be said when so many sockets are left out; nothing when there are none.
+#[must_use]
+pub fn truncated_sentence(truncated: u64) -> Option<String> {
+    (truncated > 0).then(|| {
+        format!("truncated: {truncated} more sockets are not here, because limits.listeners rows are there already")
+    })
 }
 
 fn namespace_key(row: &ReportRow) -> (Reverse<bool>, Option<String>, u64) {
@@ -318,6 +334,14 @@ mod tests {
         let text = "[[audit.rule]]\nname = \"no-telnet\"\naction = \"deny\"\nports = \"23\"\n";
         report.judge(&Policy::parse("rules", text).expect("a policy"));
         assert_eq!(report.violations(), 1);
+    }
+
+    #[test]
+    fn a_report_says_when_it_is_truncated() {
+        let mut report = report(vec![tcp("0.0.0.0:1")]);
+        assert_eq!(report.truncated_sentence(), None);
+        report.truncated = 7;
+        assert!(report.truncated_sentence().is_some_and(|text| text.starts_with("truncated: 7 ")));
     }
 
     #[test]

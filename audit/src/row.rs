@@ -52,6 +52,7 @@ pub const KEYS: &[&str] = &[
     "netsonde.listen.last_accepted",
     "netsonde.listen.peers",
     "netsonde.listen.client_networks",
+    "netsonde.listen.further_networks",
     "netsonde.socket.holders",
 ];
 
@@ -111,6 +112,12 @@ pub struct Row {
     peers: Option<u64>,
     #[serde(rename = "netsonde.listen.client_networks", default, skip_serializing_if = "Vec::is_empty")]
     client_networks: Vec<String>,
+    #[serde(
+        rename = "netsonde.listen.further_networks",
+        default,
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    further_networks: bool,
     #[serde(rename = "netsonde.socket.holders", default, skip_serializing_if = "Vec::is_empty")]
     holders: Vec<ProcessRow>,
 }
@@ -301,6 +308,7 @@ impl From<Listener> for Row {
             last_accepted: listener.last_accepted_unix_ns.map(time_text),
             peers: listener.peers,
             client_networks: listener.client_networks.iter().map(IpNet::to_string).collect(),
+            further_networks: listener.further_networks,
             holders: listener.holders.iter().map(ProcessRow::from).collect(),
         }
     }
@@ -357,6 +365,7 @@ impl TryFrom<Row> for Listener {
                 .into_iter()
                 .map(network)
                 .collect::<Result<Vec<_>, String>>()?,
+            further_networks: row.further_networks,
         })
     }
 }

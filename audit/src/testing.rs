@@ -133,7 +133,7 @@ prop_compose! {
         (opened_unix_ns, opened_by) in (of(time()), of(any_process().boxed())),
         holders in vec(any_process().boxed(), 0..3),
         (accepted, last_accepted_unix_ns, peers) in (of(any::<u64>()), of(time()), of(any::<u64>())),
-        client_networks in vec(any_network().boxed(), 0..3),
+        (client_networks, further_networks) in (vec(any_network().boxed(), 0..3), any::<bool>()),
     ) -> Listener {
         let has_port = matches!(transport, Transport::Tcp | Transport::Udp | Transport::Sctp);
         Listener {
@@ -158,6 +158,7 @@ prop_compose! {
             last_accepted_unix_ns,
             peers,
             client_networks,
+            further_networks,
         }
     }
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "its numbers are its output")]
 
+mod audit;
 mod bpf;
 mod idle;
 mod living;
@@ -31,7 +32,7 @@ struct Arguments {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
     /// Only this: a workload (keep-alive, connection-per-request, bulk, small-udp, dns, or processes with what BPF
-    /// takes for each), bpf (for connections and sockets) or memory.
+    /// takes for each), bpf (for connections and sockets), memory, or audit (beside ss).
     #[arg(long)]
     only: Option<String>,
     /// The netsonde to measure; by default the one built beside this program.
@@ -43,7 +44,7 @@ struct Arguments {
 }
 
 /// What is measured besides workloads.
-const OTHERS: [&str; 2] = ["bpf", "memory"];
+const OTHERS: [&str; 3] = ["bpf", "memory", "audit"];
 
 /// Everything one run of the benchmark found.
 #[derive(Serialize)]
@@ -57,6 +58,7 @@ struct Results {
     bpf: Option<bpf::Cost>,
     processes: Option<processes::Cost>,
     memory: Option<memory::Cost>,
+    audit: Option<audit::Cost>,
 }
 
 fn main() -> Result<()> {
@@ -81,6 +83,7 @@ fn main() -> Result<()> {
         bpf: None,
         processes: None,
         memory: None,
+        audit: None,
     };
     println!("kernel {}, {} processors, {}", results.kernel, results.processors, subject.netsonde.display());
     let length = Duration::from_secs(arguments.seconds);
@@ -104,6 +107,11 @@ fn main() -> Result<()> {
         let cost = memory::measure(&subject)?;
         println!("{cost}");
         results.memory = Some(cost);
+    }
+    if wanted("audit") {
+        let cost = audit::measure(&subject, arguments.pairs)?;
+        println!("{cost}");
+        results.audit = Some(cost);
     }
     let path = write(&results)?;
     println!("numbers in {}", path.display());

@@ -51,7 +51,7 @@ pub struct Spread {
 
 impl Spread {
     /// Of at least one value.
-    fn of(values: &[f64]) -> Self {
+    pub fn of(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let half = sorted.len() / 2;
@@ -61,12 +61,19 @@ impl Spread {
     }
 }
 
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { median, min, max } = self;
+        let digits = if *max < 100.0 { 3 } else { 0 };
+        write!(f, "{median:.digits$} [{min:.digits$}..{max:.digits$}]")
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (bare, with) = (Spread::of(&self.bare).median, Spread::of(&self.with_netsonde).median);
-        let Spread { median, min, max } = self.ratio;
         write!(f, "{:<24} {bare:>10.0} -> {with:>10.0} {}, ", self.name, self.unit)?;
-        write!(f, "ratio {median:.3} [{min:.3}..{max:.3}] of {} pairs", self.bare.len())
+        write!(f, "ratio {} of {} pairs", self.ratio, self.bare.len())
     }
 }
 

@@ -313,6 +313,7 @@ pub fn options(config: &Config) -> Options {
     let disabled = switches.into_iter().filter(|(_, on)| !on).map(|(name, _)| name.to_owned()).collect();
     Options {
         disabled,
+        sweep_only: false,
         sizes: Sizes {
             flows: config.limits.flows.get(),
             event_ring: config.limits.event_ring.get(),

@@ -130,6 +130,11 @@ enum event_kind {
 enum event_flag {
 	EVENT_PARTIAL = 1,	  /* totals do not hold what went before netsonde's start */
 	EVENT_BINARY_DELETED = 2, /* when the owner got the socket, its binary had been unlinked */
+	EVENT_SOCKET_KNOWN =
+		4, /* listen: the next three are of the socket; else they are not known */
+	EVENT_PORT_CHOSEN = 8, /* bind() named the port; else the kernel took one */
+	EVENT_IPV6_ONLY = 16,
+	EVENT_REUSE_PORT = 32,
 };
 
 /* One happening on one socket, for the logs. Fields that its kind does not have are zero. */

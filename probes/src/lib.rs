@@ -74,6 +74,9 @@ pub struct Settings {
 pub struct Options {
     /// Signals that are switched off, by name.
     pub disabled: BTreeSet<String>,
+    /// Load only what a single sweep runs, which takes a fraction of the time: nothing is attached to the kernel's own
+    /// ways, no event is told and nothing is counted.
+    pub sweep_only: bool,
     /// Sizes of the maps.
     pub sizes: Sizes,
     /// The cgroup v1 hierarchy whose changes are told of, beside the unified one; by number as in
@@ -133,7 +136,7 @@ impl Probes {
     pub fn load(options: &Options) -> Result<Self> {
         let kernel = check_host()?;
         let enabled = |s: &Signal| s.essential || !options.disabled.contains(s.name);
-        let loaded = load::load(&kernel, &enabled, options.sizes)?;
+        let loaded = load::load(&kernel, &enabled, options.sweep_only, options.sizes)?;
         let map = |name: &'static str| {
             let found = loaded.object.maps().find(|m| m.name() == name);
             let found = found.ok_or_else(|| ProbeError::NoSuchPart { kind: "map", name: name.to_owned() })?;

@@ -82,16 +82,23 @@ fn is_verifier_complaint(line: &str) -> bool {
             .any(|noise| line.starts_with(noise))
 }
 
-/// Loads and attaches the hooks of the enabled signals.
+/// Loads and attaches the hooks of the enabled signals, or only those that a sweep runs.
 ///
 /// # Errors
 ///
 /// When the object cannot be opened, or cannot be loaded for a reason that is no single program's.
-pub fn load(kernel: &dyn Kernel, enabled: &dyn Fn(&Signal) -> bool, sizes: Sizes) -> Result<Loaded> {
+pub fn load(
+    kernel: &dyn Kernel,
+    enabled: &dyn Fn(&Signal) -> bool,
+    sweep_only: bool,
+    sizes: Sizes,
+) -> Result<Loaded> {
     libbpf_rs::set_print(Some((PrintLevel::Debug, note_complaint)));
     let mut outcomes: BTreeMap<&'static str, HookOutcome> = BTreeMap::new();
     for hook in REGISTRY.iter().filter(|s| enabled(s)).flat_map(|s| s.hooks) {
-        if let Err(missing) = usable(hook, kernel) {
+        if sweep_only && !matches!(hook.target, Target::Iterator(_)) {
+            outcomes.insert(hook.program, HookOutcome::Missing("only a sweep is wanted".to_owned()));
+        } else if let Err(missing) = usable(hook, kernel) {
             outcomes.insert(hook.program, HookOutcome::Missing(missing));
         }
     }

@@ -328,6 +328,17 @@ pub struct ConnectionTotals {
     pub partial: bool,
 }
 
+/// How a socket was set up before it listened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// bind(2) named the port; else the kernel took one that was free.
+    pub port_chosen: bool,
+    /// An IPv6 socket that takes no IPv4.
+    pub ipv6_only: bool,
+    /// `SO_REUSEPORT`.
+    pub reuse_port: bool,
+}
+
 /// One happening on one socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketEvent {
@@ -361,6 +372,8 @@ pub struct SocketEvent {
     pub transport: Transport,
     /// Listen only: index of the device that it is bound to, where that is known.
     pub interface: Option<u32>,
+    /// Listen only: how it was set up; not known of UDP.
+    pub options: Option<ListenOptions>,
     /// Which selection rules may apply.
     pub rules: RuleMask,
 }
@@ -418,6 +431,11 @@ pub(crate) fn socket_event(bytes: &[u8]) -> Option<SocketEvent> {
         binary_deleted: flag(raw::event_flag::EVENT_BINARY_DELETED),
         transport: Transport::from_raw(e.transport),
         interface: (e.interface != 0).then_some(e.interface),
+        options: flag(raw::event_flag::EVENT_SOCKET_KNOWN).then(|| ListenOptions {
+            port_chosen: flag(raw::event_flag::EVENT_PORT_CHOSEN),
+            ipv6_only: flag(raw::event_flag::EVENT_IPV6_ONLY),
+            reuse_port: flag(raw::event_flag::EVENT_REUSE_PORT),
+        }),
         rules: RuleMask(e.rules),
     })
 }

@@ -1,6 +1,9 @@
 """Opens sockets of every kind that can receive unasked, says so in one line of JSON, and holds them until its input
-ends."""
+ends.
 
+usage: listeners.py [UDP_PORT]"""
+
+import errno
 import json
 import os
 import socket
@@ -69,6 +72,19 @@ raw = socket.socket(V4, socket.SOCK_RAW, 253)  # for experiments (RFC 3692)
 tell("raw", raw, transport="raw", protocol=253)
 packet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88B5))  # likewise (IEEE 802)
 tell("packet", packet, transport="packet", protocol=0x88B5)
+
+# The kernel may be without it.
+try:
+    sctp = socket.socket(V4, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
+    sctp.bind(("127.0.0.1", 0))
+    sctp.listen(3)
+    tell("sctp", sctp, transport="sctp", port=sctp.getsockname()[1])
+except OSError as error:
+    if error.errno not in (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT):
+        raise
+
+for port in sys.argv[1:]:
+    bound("named", V4, socket.SOCK_DGRAM, "127.0.0.1", int(port))
 
 print(json.dumps({"pid": os.getpid(), "sockets": told}), flush=True)
 sys.stdin.read()

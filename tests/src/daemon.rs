@@ -44,6 +44,11 @@ impl Daemon {
         Self::start_sweeping(netsonde, configuration, "1s", change)
     }
 
+    /// Likewise, with an hour from one sweep to the next: what it knows after the first comes from events.
+    pub fn start_without_sweeps(configuration: &str) -> Result<Self> {
+        Self::start_sweeping(&host::netsonde()?, configuration, "1h", |_| {})
+    }
+
     /// Likewise; it sweeps so often.
     pub fn start_sweeping(
         netsonde: &Path,

@@ -34,6 +34,11 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// The name that ip-netns(8) knows it by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A command that will run in it. `nsenter` and not `ip netns exec`: nothing but the network shall differ.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");

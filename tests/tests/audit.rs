@@ -13,7 +13,7 @@ use netsonde_tests::command;
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::host::{self, Host};
 use netsonde_tests::namespace::Namespace;
-use netsonde_tests::program::{Running, Server, python};
+use netsonde_tests::program::{Programs, Running, Server, python};
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -349,7 +349,220 @@ fn who_may_not_read_the_kernel_is_told_so() {
     assert!(code == Some(77) && errors.contains("CAP_BPF"), "{code:?} {errors}");
     let daemon = Daemon::start("").unwrap();
     let (code, errors) = run(&daemon.configuration().with_file_name("api.sock"));
-    assert!(code == Some(1) && errors.contains("group"), "{code:?} {errors}");
+    assert!(code == Some(1) && errors.contains("run it as root, or as a member"), "{code:?} {errors}");
+}
+
+/// A copy of netsonde that everybody may run, run as a user that is not root.
+struct Unprivileged {
+    directory: TempDir,
+}
+
+impl Unprivileged {
+    const USER: &str = "65534";
+
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::copy(host::netsonde().unwrap(), directory.path().join("netsonde")).unwrap();
+        Self { directory }
+    }
+
+    fn audit(&self, configuration: &Path, group: &str, words: &str) -> Output {
+        // The daemon's own configuration may be for root alone.
+        let copy = self.directory.path().join("netsonde.toml");
+        fs::copy(configuration, &copy).unwrap();
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o644)).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--reuid",
+            Self::USER,
+            "--regid",
+            Self::USER,
+            "--groups",
+            group,
+            "--bounding-set",
+            "-all",
+        ]);
+        command.arg(self.directory.path().join("netsonde")).args(["audit", "--config"]).arg(copy);
+        command.args(words.split_whitespace()).output().unwrap()
+    }
+}
+
+#[test]
+fn members_of_the_sockets_group_see_everything() {
+    const MEMBERS: &str = "65532";
+    let _host = Host::acquire().unwrap();
+    let place = Namespace::new().unwrap();
+    let (_running, _) = open(Some(&place));
+    let daemon = Daemon::start("").unwrap();
+    let socket = daemon.configuration().with_file_name("api.sock");
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
+    command::line(&format!("chgrp {MEMBERS} {}", socket.display())).unwrap();
+
+    let user = Unprivileged::new();
+    let words = format!("--namespace {}", place.inode().unwrap());
+    let whole =
+        |row: &Value| row.get("netsonde.socket.holders").is_some() && row.get("process.pid").is_some();
+    let equal = command::until(Duration::from_secs(10), || {
+        let as_member = user.audit(&daemon.configuration(), MEMBERS, &format!("{words} --format json"));
+        assert!(as_member.status.success(), "{as_member:?}");
+        let seen: Vec<Value> = serde_json::from_slice(&as_member.stdout)?;
+        Ok(seen.len() > 15 && seen.iter().all(whole) && seen == rows(&daemon.configuration(), &words))
+    });
+    assert!(equal.unwrap(), "a member does not see what root sees");
+
+    let stranger = user.audit(&daemon.configuration(), "65533", "");
+    let errors = String::from_utf8(stranger.stderr).unwrap();
+    assert_eq!((stranger.status.code(), stranger.stdout.len()), (Some(1), 0));
+    let expected = format!("run it as root, or as a member of the group {MEMBERS}");
+    assert!(errors.contains(&expected) && errors.contains(&socket.display().to_string()), "{errors}");
+}
+
+#[test]
+fn what_does_not_fit_is_counted_and_said() {
+    let _host = Host::acquire().unwrap();
+    let place = Namespace::new().unwrap();
+    let limit = "[limits]\nlisteners = 6\n";
+    let (older, _) = open(Some(&place));
+    let daemon = Daemon::start(limit).unwrap();
+    let nobody = Nobody::new();
+    let text = fs::read_to_string(nobody.configuration()).unwrap();
+    fs::write(nobody.configuration(), format!("{text}{limit}")).unwrap();
+    for configuration in [daemon.configuration(), nobody.configuration()] {
+        let output = audit(&configuration, "--listening");
+        let (text, errors) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(text.starts_with("6 listeners on "), "{text}");
+        let said = text.lines().find(|line| line.starts_with("truncated: ")).unwrap();
+        let left: u64 = said.split(' ').nth(1).unwrap().parse().unwrap();
+        assert!(left >= 12, "{said}");
+        assert!(errors.contains(said) && said.contains("limits.listeners"), "{errors}");
+        let output = audit(&configuration, "--format json");
+        let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(rows.len(), 6);
+        assert!(String::from_utf8(output.stderr).unwrap().contains("truncated: "));
+    }
+    drop(older);
+    let fits = command::until(Duration::from_secs(10), || {
+        Ok(!String::from_utf8(audit(&daemon.configuration(), "").stdout)?.contains("truncated"))
+    });
+    assert!(fits.unwrap(), "there is room again");
+}
+
+#[test]
+fn another_program_on_the_same_port_is_a_change() {
+    let _host = Host::acquire().unwrap();
+    let programs = Programs::new().unwrap();
+    let (first, second) = (programs.copy("first").unwrap(), programs.copy("second").unwrap());
+    let place = Namespace::new().unwrap();
+    let daemon = Daemon::start("").unwrap();
+    let file = daemon.configuration().with_file_name("baseline");
+    let here = format!("--namespace {}", place.name());
+    let run = |words: &str| {
+        let output = audit(&daemon.configuration(), &format!("{here} {words}"));
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let serve = |program: &Path| Server::start(program, Some(&place), "127.0.0.1:4711", "").unwrap();
+    let is_there = |program: &Path| {
+        let shown = || rows(&daemon.configuration(), &here);
+        let path = program.to_str().unwrap();
+        let is_there = || Ok(shown().len() == 1 && shown()[0]["process.executable.path"] == path);
+        assert!(command::until(Duration::from_secs(10), is_there).unwrap(), "{:#?}", shown());
+    };
+
+    let server = serve(&first);
+    is_there(&first);
+    assert_eq!(run(&format!("--save-baseline {}", file.display())).0, Some(0));
+    server.stop().unwrap();
+    let diff = format!("--diff {} --format json", file.display());
+    let is_gone = command::until(Duration::from_secs(10), || Ok(run(&diff).0 == Some(3))).unwrap();
+    assert!(is_gone, "what is gone is no drift");
+    let drift = |text: &str| serde_json::from_str::<Vec<Value>>(text).unwrap().remove(0);
+    assert_eq!(drift(&run(&diff).1)["netsonde.audit.drift"], "gone");
+
+    let server = serve(&second);
+    is_there(&second);
+    let (code, text) = run(&diff);
+    let row = drift(&text);
+    assert_eq!((code, &row["netsonde.audit.drift"]), (Some(3), &"changed".into()));
+    let change = format!("process.executable.path: -{} +{}", first.display(), second.display());
+    assert_eq!(row["netsonde.audit.differences"], serde_json::json!([change]));
+    server.stop().unwrap();
+
+    let server = serve(&first);
+    is_there(&first);
+    assert_eq!(run(&diff), (Some(0), "[]\n".to_owned()), "the same program with another pid is what was");
+    server.stop().unwrap();
+}
+
+#[test]
+fn suggested_rules_allow_what_they_were_made_from_and_nothing_else() {
+    let _host = Host::acquire().unwrap();
+    let programs = Programs::new().unwrap();
+    let place = Namespace::new().unwrap();
+    let (_running, _) = open(Some(&place));
+    let daemon = Daemon::start("").unwrap();
+    let here = format!("--namespace {}", place.name());
+    // Not before a sweep has told what only a sweep can tell.
+    let known = |row: &Value| {
+        row.get("netsonde.listen.port_automatic").is_some() || row["network.transport"] != "udp"
+    };
+    let settled = command::until(Duration::from_secs(10), || {
+        let rows = rows(&daemon.configuration(), &here);
+        Ok(rows.len() > 15 && rows.iter().all(known))
+    });
+    assert!(settled.unwrap());
+    let suggested = audit(&daemon.configuration(), &format!("{here} --suggest-policy"));
+    assert_eq!(suggested.status.code(), Some(0));
+
+    let text = fs::read_to_string(daemon.configuration()).unwrap();
+    let rules = String::from_utf8(suggested.stdout).unwrap();
+    let judged = daemon.configuration().with_file_name("judged.toml");
+    fs::write(&judged, format!("{text}\n[audit]\ndefault = \"deny\"\n{rules}")).unwrap();
+    let mut check = Command::new(host::netsonde().unwrap());
+    let checked = check.arg("check-config").arg("--config").arg(&judged).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}\n{rules}");
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("[[audit.rule]]"), "{checked:?}");
+
+    let verdicts = || {
+        let verdict =
+            |row: &Value| (row["netsonde.audit.action"].clone(), row["process.executable.path"].clone());
+        rows(&judged, &here).iter().map(verdict).collect::<Vec<_>>()
+    };
+    let clean = verdicts();
+    assert!(clean.len() > 15 && clean.iter().all(|(action, _)| action == "allow"), "{clean:#?}\n{rules}");
+    let other = programs.copy("other").unwrap();
+    let server = Server::start(&other, Some(&place), "127.0.0.1:4711", "").unwrap();
+    let denied = (Value::from("deny"), Value::from(other.to_str().unwrap()));
+    let is_denied = command::until(Duration::from_secs(10), || Ok(verdicts().contains(&denied)));
+    assert!(is_denied.unwrap(), "{:#?}\n{rules}", verdicts());
+    server.stop().unwrap();
+}
+
+#[test]
+fn exit_codes_are_what_the_help_says() {
+    let _host = Host::acquire().unwrap();
+    let nobody = Nobody::new();
+    let configuration = nobody.configuration();
+    let mut help = Command::new(host::netsonde().unwrap());
+    let help = command::output(help.args(["audit", "--help"])).unwrap();
+    let codes = help.split_once("Exit codes:").unwrap().1;
+    // 3, and 77 without the right to read the kernel, have tests of their own.
+    for code in ["0", "1", "2", "3", "77", "78"] {
+        assert!(codes.lines().any(|line| line.split_whitespace().next() == Some(code)), "{code}: {codes}");
+    }
+    let code = |configuration: &Path, words: &str| audit(configuration, words).status.code();
+    assert_eq!(code(&configuration, "--listening"), Some(0));
+    assert_eq!(code(&configuration, "--diff /nowhere/baseline"), Some(1));
+    assert_eq!(code(&configuration, "--save-baseline /nowhere/baseline"), Some(1));
+    assert_eq!(code(&configuration, "--colour"), Some(2));
+    assert_eq!(code(Path::new("/nowhere/netsonde.toml"), ""), Some(78));
+    let text = fs::read_to_string(&configuration).unwrap();
+    fs::write(&configuration, format!("{text}[[audit.rule]]\nname = \"x\"\naction = \"forbid\"\n")).unwrap();
+    let output = audit(&configuration, "");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(errors.contains(&format!("{}:5:", configuration.display())), "{errors}");
 }
 
 #[test]

@@ -56,6 +56,7 @@ pub const COLUMNS: &[&str] = &[
     "netsonde.listen.peers",
     "netsonde.listen.client_networks",
     "netsonde.audit.source",
+    "netsonde.listen.further_networks",
     "netsonde.listen.first_seen",
     "netsonde.listen.close_unseen",
 ];

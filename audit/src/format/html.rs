@@ -66,6 +66,9 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let class = if violations > 0 { "bad" } else { "good" };
         writeln!(out, "<p class=\"{class}\">{violations} denied by the policy.</p>")?;
     }
+    if let Some(sentence) = report.truncated_sentence() {
+        writeln!(out, "<p class=\"bad\">{}</p>", Text(&sentence))?;
+    }
     if differences > 0 {
         writeln!(out, "<p class=\"warn\">{differences} different from the baseline.</p>")?;
     }
@@ -124,8 +127,26 @@ fn line(row: &ReportRow, out: &mut dyn Write) -> io::Result<()> {
         Text(&of(owner.and_then(|owner| owner.container.as_ref()))),
         Text(&opened),
         Text(&closed),
-        listener.accepted.map(|count| count.to_string()).unwrap_or_default(),
+        Text(&accepted(listener)),
     )
+}
+
+/// How many, from whom and when the last time.
+fn accepted(listener: &Listener) -> String {
+    let Some(count) = listener.accepted else { return String::new() };
+    let mut text = count.to_string();
+    if let Some(peers) = listener.peers.filter(|peers| *peers > 0) {
+        let networks: Vec<String> = listener.client_networks.iter().map(ToString::to_string).collect();
+        let more = if listener.further_networks { " and further ones" } else { "" };
+        let of =
+            if networks.is_empty() { String::new() } else { format!(" of {}{more}", networks.join(", ")) };
+        let word = if peers == 1 { "address" } else { "addresses" };
+        text.push_str(&format!(" from {peers} {word}{of}"));
+    }
+    if let Some(last) = listener.last_accepted_unix_ns {
+        text.push_str(&format!(", last at {}", time_text(last)));
+    }
+    text
 }
 
 fn marks(row: &ReportRow, out: &mut dyn Write) -> io::Result<()> {

@@ -140,12 +140,14 @@ pub(crate) mod tests {
             before in vec(any_listener().boxed(), 0..3),
             changes in vec(any_change().boxed(), 1..4),
             history in any::<bool>(),
+            truncated in 0_u64..2,
         ) -> Report {
-            if history {
+            let report = if history {
                 Report::of_changes("host", 0, Source::Daemon, changes)
             } else {
                 full(now, &before)
-            }
+            };
+            Report { truncated, ..report }
         }
     }
 

@@ -53,16 +53,22 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             })
         })
         .collect();
+    let mut invocation = json!({
+        "executionSuccessful": true,
+        "machine": report.host,
+        "endTimeUtc": time_text(report.taken_unix_ns),
+    });
+    if let Some(sentence) = report.truncated_sentence() {
+        // 3.58: a condition that the tool met while it ran.
+        invocation["toolExecutionNotifications"] =
+            json!([{"level": "warning", "message": {"text": message(&sentence)}}]);
+    }
     let log = json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
         "runs": [{
             "tool": {"driver": {"name": "netsonde", "version": env!("CARGO_PKG_VERSION"), "rules": rules}},
-            "invocations": [{
-                "executionSuccessful": true,
-                "machine": report.host,
-                "endTimeUtc": time_text(report.taken_unix_ns),
-            }],
+            "invocations": [invocation],
             "results": results,
             "properties": {"netsonde.audit.source": report.source.word()},
         }],

@@ -75,6 +75,9 @@ fn summary(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     if differences > 0 {
         writeln!(out, "\n{differences} different from the baseline (+ new, - gone, ~ changed)")?;
     }
+    if let Some(sentence) = report.truncated_sentence() {
+        writeln!(out, "\n{sentence}")?;
+    }
     Ok(())
 }
 

@@ -368,6 +368,7 @@ mod tests {
             binary_deleted: false,
             transport: Transport::Tcp,
             interface: None,
+            options: None,
             rules: RuleMask::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! The task that owns the process table and the series.
 
+mod inventory;
 mod listening;
 mod lookups;
 
@@ -16,6 +17,7 @@ use netsonde_probes::{Holders, Records};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use inventory::KnownPlaces;
 use listening::Listening;
 use lookups::{dns_status, names_config, question_limits, rate_limit};
 
@@ -30,7 +32,7 @@ use super::status::{
     ProgramStatus, RuleStatus, SeriesStatus, SignalStatus, Status, SweepStatus,
 };
 use super::{logs, own};
-use crate::audit::{Circumstances, Inventory, Places, Taker};
+use crate::audit::{Circumstances, Live, Snapshot, Taker};
 use crate::collect::{Collected, Reading, SweepReport};
 use crate::config::{Config, EventKind};
 use crate::enrich::{Clock, Masker, Names, Process, ProcessTable, SearchSuffixes, Users};
@@ -59,12 +61,12 @@ pub enum End {
     Abandoned,
 }
 
-/// Where the task shows what it knows, after each sweep.
+/// Where the task shows what it knows.
 pub struct Publish {
-    /// How it is doing.
+    /// How it is doing, after each sweep.
     pub status: watch::Sender<Status>,
-    /// What listens; nothing before the first sweep.
-    pub inventory: watch::Sender<Option<Arc<Inventory>>>,
+    /// What listens, within a second of each change; nothing before the first sweep.
+    pub inventory: watch::Sender<Option<Arc<Snapshot>>>,
 }
 
 /// The state of the task.
@@ -76,6 +78,11 @@ pub struct Aggregation {
     /// Rebuilt by each sweep.
     listeners: Store,
     listeners_folded: u64,
+    /// What listens now.
+    live: Live,
+    places: KnownPlaces,
+    /// When readers were shown what listens.
+    shown: Instant,
     exporters: Exporters,
     pending_logs: Vec<LogRecord>,
     selections: Selections,
@@ -105,6 +112,10 @@ fn keep_ended(config: &Config) -> u64 {
     nanoseconds((config.interval * 3).max(Duration::from_secs(150)))
 }
 
+fn listener_limit(config: &Config) -> usize {
+    config.limits.listeners.get() as usize
+}
+
 fn process_limit(config: &Config) -> usize {
     config.limits.processes.get() as usize
 }
@@ -112,6 +123,10 @@ fn process_limit(config: &Config) -> usize {
 /// Flows with open connections, many of which may be silent, in multiples of those that a sweep may bring.
 fn active_limit(config: &Config) -> usize {
     4 * config.limits.flows.get() as usize
+}
+
+fn is_of_listener(kind: SocketEventKind) -> bool {
+    matches!(kind, SocketEventKind::ListenOpen | SocketEventKind::ListenClose)
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
@@ -140,6 +155,9 @@ impl Aggregation {
             series: Store::new(config.metrics.clone(), now),
             listeners: Store::new(config.metrics.clone(), now),
             listeners_folded: 0,
+            live: Live::new(listener_limit(&config)),
+            places: KnownPlaces::read(),
+            shown: Instant::now(),
             exporters,
             pending_logs: Vec::new(),
             selections: Selections::new(Selection::new(&config.select)),
@@ -181,7 +199,10 @@ impl Aggregation {
                     None => break End::Drained,
                 },
                 Some(command) = commands.recv() => self.obey(command),
-                _ = flush.tick() => self.flush_logs(),
+                _ = flush.tick() => {
+                    self.flush_logs();
+                    self.show_inventory();
+                }
                 () = self.exporters.abandoned() => break End::Abandoned,
             }
         };
@@ -215,6 +236,7 @@ impl Aggregation {
                 self.reconfigure_dns(&config);
                 self.processes.reconfigure(process_limit(&config), keep_ended(&config), masker(&config));
                 self.selections.replace(Selection::new(&config.select));
+                self.live.set_limit(listener_limit(&config));
                 if self.series.reconfigure(config.metrics.clone(), now) {
                     self.active.forget_names();
                 }
@@ -267,7 +289,7 @@ impl Aggregation {
             if !self.is_observed(event.rules, event.owner, process.as_deref()) {
                 continue;
             }
-            if matches!(event.kind, SocketEventKind::ListenOpen | SocketEventKind::ListenClose) {
+            if is_of_listener(event.kind) {
                 self.take_listen(event, process.clone(), &clock);
                 // The kernel tells of them in any case.
                 if !self.config.events.enabled.contains(&EventKind::Listen) {
@@ -287,6 +309,7 @@ impl Aggregation {
         if self.violated || self.pending_logs.len() >= LOG_BATCH {
             self.flush_logs();
         }
+        self.show_inventory();
     }
 
     fn name(&mut self, owner: Owner) -> Option<Arc<Process>> {
@@ -420,18 +443,24 @@ impl Aggregation {
     fn count_listeners(&mut self, found: &[Listener], complete: bool, clock: &Clock) -> Vec<MetricData> {
         let now = clock.unix_ns();
         self.listeners = Store::new(self.config.metrics.clone(), now);
-        let places = Places::read();
-        let mut rows = Vec::with_capacity(found.len());
-        let mut owners = Vec::with_capacity(found.len());
+        self.places = KnownPlaces::read();
+        let limit = self.live.limit();
+        let mut rows = Vec::with_capacity(found.len().min(limit));
+        let mut owners = Vec::with_capacity(found.len().min(limit));
+        let mut truncated = 0;
         for listener in found {
             let process = self.name(listener.owner);
             if !self.is_observed(listener.rules, listener.owner, process.as_deref()) {
                 continue;
             }
-            let at = Circumstances { places: &places, clock, source: Source::Daemon };
-            let mut taker = Taker::new(&mut self.processes, &mut self.users, &self.holders, at);
-            rows.push(taker.listener(listener, process.clone()));
-            owners.push(listener.owner);
+            if rows.len() < limit {
+                let at = Circumstances { places: &self.places.places, clock, source: Source::Daemon };
+                let mut taker = Taker::new(&mut self.processes, &mut self.users, &self.holders, at);
+                rows.push(taker.listener(listener, process.clone()));
+                owners.push(listener.owner);
+            } else {
+                truncated += 1;
+            }
             // A socket of UDP that is connected takes from one peer only, and listens no more than a client does.
             if listener.peer.is_some() {
                 continue;
@@ -455,16 +484,17 @@ impl Aggregation {
             };
             self.listeners.add(Some(&flow), [one].into_iter(), now, now);
         }
-        let at = Circumstances { places: &places, clock, source: Source::Daemon };
+        let at = Circumstances { places: &self.places.places, clock, source: Source::Daemon };
         let mut taker = Taker::new(&mut self.processes, &mut self.users, &self.holders, at);
         let selections = &self.selections;
         rows.extend(taker.special(|owner, process| {
             with_facts(owner, process, |uid, facts| selections.includes_portless(uid, facts))
         }));
-        self.take_inventory(&rows, &owners, complete, clock);
-        self.publish
-            .inventory
-            .send_replace(Some(Arc::new(Inventory { taken_unix_ns: now, listeners: rows })));
+        truncated += rows.len().saturating_sub(limit) as u64;
+        rows.truncate(limit);
+        self.take_inventory(&rows, &owners, complete && truncated == 0, clock);
+        self.live.swept(rows, truncated);
+        self.show_inventory_now();
         self.listeners_folded += self.listeners.statistics().folded;
         self.listeners.collect(now)
     }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use jiff::Timestamp;
@@ -20,7 +22,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{oneshot, watch};
 
 use crate::aggregate::{Finding, Grade, Status, judge};
-use crate::audit::Inventory;
+use crate::audit::Snapshot;
 use crate::history::Archive;
 
 pub use history::HistoryAnswer;
@@ -43,7 +45,13 @@ pub struct ListenersAnswer {
     pub time: String,
     /// A row a socket, with the keys of `netsonde audit --format json`.
     pub listeners: Vec<Listener>,
+    /// Sockets that are not among them because they were too many (`limits.listeners`).
+    #[serde(default)]
+    pub truncated: u64,
 }
+
+/// What listens for netsonde's own command line, as [`netsonde_audit::compact`] has it: no interface for others.
+pub const COMPACT_LISTENERS: &str = "/api/v1/listeners/compact";
 
 /// What the API shows.
 #[derive(Debug, Clone)]
@@ -51,7 +59,7 @@ pub struct Shown {
     /// How the daemon is doing.
     pub status: watch::Receiver<Status>,
     /// What listens; nothing before the first sweep.
-    pub inventory: watch::Receiver<Option<Arc<Inventory>>>,
+    pub inventory: watch::Receiver<Option<Arc<Snapshot>>>,
     /// What listened; `None` when no history is kept.
     pub archive: Option<Archive>,
 }
@@ -75,6 +83,7 @@ impl Api {
             .route("/api/v1/status", get(answer))
             .route("/api/v1/listeners", get(listeners))
             .route("/api/v1/listeners/history", get(history::answer))
+            .route(COMPACT_LISTENERS, get(compact_listeners))
             .with_state(shown);
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(async move {
@@ -138,5 +147,13 @@ async fn listeners(State(shown): State<Shown>) -> Result<Json<ListenersAnswer>, 
     let inventory = shown.inventory.borrow().clone().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
     let time = Timestamp::from_nanosecond(i128::from(inventory.taken_unix_ns));
     let time = time.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    Ok(Json(ListenersAnswer { time: time.to_string(), listeners: inventory.listeners.clone() }))
+    let listeners = inventory.listeners.iter().map(|listener| Listener::clone(listener)).collect();
+    Ok(Json(ListenersAnswer { time: time.to_string(), listeners, truncated: inventory.truncated }))
+}
+
+async fn compact_listeners(State(shown): State<Shown>) -> Result<impl IntoResponse, StatusCode> {
+    let inventory = shown.inventory.borrow().clone().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    // Others who ask wait for their answers meanwhile, but only for the first who asks for this snapshot.
+    let body = inventory.compact().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(([(CONTENT_TYPE, "application/json")], body))
 }

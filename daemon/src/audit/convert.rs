@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use netsonde_audit::model::{Ancestor, Listener, Process as Holder, Transport};
 use netsonde_audit::report::Source;
-use netsonde_probes::records::{self, Accepts, SpecialKind, SpecialSocket};
+use netsonde_probes::records::{self, Accepts, SocketEvent, SocketEventKind, SpecialKind, SpecialSocket};
 
 use super::places::Places;
 use crate::enrich::{Clock, Process};
@@ -75,7 +75,56 @@ pub fn listener(found: &records::Listener, parties: &Parties, at: Circumstances<
             .map(|ns| to_the_millisecond(at.clock.unix_of(ns))),
         peers: accepts.map(|a| a.peers),
         client_networks: accepts.map(networks).unwrap_or_default(),
+        further_networks: accepts.is_some_and(|a| a.further_networks),
         ..Listener::new(transport, Some(found.address), Some(found.port))
+    }
+}
+
+/// The row of a socket that opened or closed, by its event. What only a sweep can tell is not known.
+#[must_use]
+pub fn told(
+    event: &SocketEvent,
+    opened_ns: Option<u64>,
+    parties: &Parties,
+    at: Circumstances<'_>,
+) -> Listener {
+    let (address, port) = event.local;
+    let opens = event.kind == SocketEventKind::ListenOpen;
+    let found = records::Listener {
+        transport: event.transport,
+        owner: event.owner,
+        opener: opens.then_some(event.owner),
+        opened_ns,
+        cookie: event.cookie,
+        address,
+        port,
+        interface: event.interface,
+        network_namespace: event.network_namespace,
+        backlog: event.backlog,
+        queued: 0,
+        // Not known from here on, or told below.
+        reuseport_group: None,
+        peer: None,
+        port_chosen: false,
+        ipv6_only: false,
+        shared: false,
+        accepts: Accepts::default(),
+        rules: event.rules,
+    };
+    let options = event.options;
+    let row = listener(&found, parties, at);
+    Listener {
+        // listen() without bind(): the kernel takes a port a moment later, which a sweep sees.
+        port: (port != 0).then_some(port),
+        automatic_port: options.map(|options| !options.port_chosen),
+        ipv6_only: options.filter(|_| address.is_ipv6()).map(|options| options.ipv6_only),
+        queued: None,
+        reuse_port: options.map(|options| options.reuse_port),
+        // How many there are with it shows in a sweep.
+        reuse_port_sockets: None,
+        accepted: row.accepted.filter(|_| opens),
+        peers: row.peers.filter(|_| opens),
+        ..row
     }
 }
 
@@ -152,7 +201,7 @@ mod tests {
     use std::collections::HashMap;
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-    use netsonde_probes::records::{Owner, ProcessId, RuleMask};
+    use netsonde_probes::records::{ConnectionTotals, ListenOptions, Owner, ProcessId, Role, RuleMask};
 
     use super::*;
 
@@ -248,6 +297,44 @@ mod tests {
         assert_eq!((row.accepted, row.last_accepted_unix_ns, row.peers), (None, None, None));
         assert!(row.client_networks.is_empty() && row.holders.is_empty() && row.opened_by.is_none());
         assert_eq!(row.backlog, Some(128));
+    }
+
+    #[test]
+    fn a_socket_that_has_just_opened_is_told_as_far_as_its_event_knows() {
+        let options = ListenOptions { port_chosen: false, ipv6_only: true, reuse_port: true };
+        let event = SocketEvent {
+            kind: SocketEventKind::ListenOpen,
+            time_ns: 2_000_000,
+            owner: NOBODY,
+            role: Role::Unknown,
+            cookie: 77,
+            local: (Ipv6Addr::UNSPECIFIED.into(), 443),
+            remote: (Ipv6Addr::UNSPECIFIED.into(), 0),
+            network_namespace: 8,
+            duration_ns: 0,
+            totals: ConnectionTotals::default(),
+            backlog: 128,
+            errno: 0,
+            binary_deleted: false,
+            transport: records::Transport::Tcp,
+            interface: Some(2),
+            options: Some(options),
+            rules: RuleMask::default(),
+        };
+        let (places, clock) = (places(), Clock::read());
+        let at = Circumstances { places: &places, clock: &clock, source: Source::Daemon };
+        let by = party(10, "/usr/sbin/nginx");
+        let parties = Parties { owner: Some(by.clone()), opener: Some(by), ..Parties::default() };
+        let row = told(&event, Some(event.time_ns), &parties, at);
+        assert_eq!((row.automatic_port, row.ipv6_only, row.reuse_port), (Some(true), Some(true), Some(true)));
+        assert_eq!((row.backlog, row.queued, row.reuse_port_sockets), (Some(128), None, None));
+        assert_eq!((row.cookie, row.port, row.accepted), (Some(77), Some(443), Some(0)));
+        assert!(row.opened_unix_ns.is_some());
+        assert_eq!(row.holders.len(), 1);
+        assert_eq!(row.opened_by.map(|by| by.pid), Some(10));
+        let unbound = SocketEvent { options: None, local: (event.local.0, 0), ..event };
+        let row = told(&unbound, Some(event.time_ns), &parties, at);
+        assert_eq!((row.port, row.automatic_port, row.ipv6_only, row.reuse_port), (None, None, None, None));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod convert;
 mod judge;
+mod live;
 mod openings;
 mod places;
 mod reading;
@@ -15,18 +16,13 @@ mod take;
 
 pub use convert::Circumstances;
 pub use judge::{Judge, Mark};
+pub use live::{Live, Snapshot};
 pub use openings::Openings;
 pub use places::Places;
 pub use reading::read;
 pub use take::Taker;
 
-use netsonde_audit::model::Listener;
+use netsonde_audit::compact::Listeners;
 
-/// What listened at one time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Inventory {
-    /// When it was read: nanoseconds since 1970, UTC.
-    pub taken_unix_ns: u64,
-    /// Each socket once, in no order.
-    pub listeners: Vec<Listener>,
-}
+/// What listened at one time, for one reader.
+pub type Inventory = Listeners;

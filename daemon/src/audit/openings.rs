@@ -45,8 +45,7 @@ impl Opening {
     /// The event that told of it came before the kernel had chosen a port: `listen()` without `bind()`.
     #[must_use]
     pub fn lacks_port(&self) -> bool {
-        let lacks = |row: &Listener| row.port.is_none() && row.automatic_port == Some(true);
-        self.unswept.as_deref().is_some_and(lacks)
+        self.unswept.as_deref().is_some_and(|row| row.port.is_none())
     }
 }
 

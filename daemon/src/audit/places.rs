@@ -50,6 +50,13 @@ impl Places {
         }
     }
 
+    /// Whether a namespace is the own one, or has a name.
+    #[must_use]
+    pub fn has_name(&self, inode: u32) -> bool {
+        let inode = u64::from(inode);
+        self.own == Some(inode) || self.names.contains_key(&inode)
+    }
+
     /// Name of an interface. Indices mean another interface in each namespace, and sysfs shows those of one: in any
     /// other than that, the index stands for the name.
     #[must_use]

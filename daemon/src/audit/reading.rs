@@ -24,6 +24,7 @@ pub fn read(config: &Config, options: Options) -> Result<Inventory, ProbeError> 
     let mut options = options;
     options.disabled.extend(UNRELATED.map(str::to_owned));
     options.settings.events.clear();
+    options.sweep_only = true;
     let mut probes = Probes::load(&options)?;
     let sweep = probes.sweep()?;
     let clock = Clock::read();
@@ -49,5 +50,7 @@ pub fn read(config: &Config, options: Options) -> Result<Inventory, ProbeError> 
     listeners.extend(taker.special(|owner, process| {
         with_facts(owner, process, |uid, facts| selections.includes_portless(uid, facts))
     }));
-    Ok(Inventory { taken_unix_ns: clock.unix_ns(), listeners })
+    let truncated = listeners.len().saturating_sub(config.limits.listeners.get() as usize) as u64;
+    listeners.truncate(config.limits.listeners.get() as usize);
+    Ok(Inventory { taken_unix_ns: clock.unix_ns(), listeners, truncated })
 }

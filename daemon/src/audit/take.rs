@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use netsonde_audit::model;
 use netsonde_probes::Holders;
-use netsonde_probes::records::{Listener, Owner, SpecialSocket};
+use netsonde_probes::records::{Listener, Owner, SocketEvent, SocketEventKind, SpecialSocket};
 
 use super::convert::{self, Circumstances, Parties, Party};
 use crate::enrich::{Process, ProcessTable, Users};
@@ -38,6 +38,20 @@ impl<'a> Taker<'a> {
         let all = self.holders.by_cookie.get(&found.cookie).map_or(&[][..], Vec::as_slice);
         let holders = all.iter().filter_map(|&holder| self.resolved(holder)).collect();
         convert::listener(found, &Parties { owner, holders, opener }, self.at)
+    }
+
+    /// The row of a socket that opened or closed, whose owner has been resolved. What the event does not tell comes with
+    /// the next sweep.
+    pub fn told(
+        &mut self,
+        event: &SocketEvent,
+        opened_ns: Option<u64>,
+        owner: Option<Arc<Process>>,
+    ) -> model::Listener {
+        let owner = owner.map(|process| self.party(event.owner, process));
+        // Who opens it is who has it: it called listen() or bind().
+        let opener = owner.clone().filter(|_| event.kind == SocketEventKind::ListenOpen);
+        convert::told(event, opened_ns, &Parties { owner, opener, ..Parties::default() }, self.at)
     }
 
     /// Rows of raw, packet and SCTP sockets, of those that `is_included` lets in by who holds them longest.

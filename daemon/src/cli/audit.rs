@@ -4,24 +4,26 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::ops::RangeInclusive;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::Context;
 use jiff::Timestamp;
 use netsonde_audit::baseline::{Baseline, Options};
+use netsonde_audit::compact;
 use netsonde_audit::drift::{self, Drift};
 use netsonde_audit::filter::{Filter, FilterText};
 use netsonde_audit::format::{self, Format, TableOptions};
 use netsonde_audit::model::Listener;
 use netsonde_audit::policy::{NamespaceMatch, Policy};
-use netsonde_audit::report::{Report, Source};
+use netsonde_audit::report::{Report, Source, truncated_sentence};
 use netsonde_audit::stable::DEFAULT_EPHEMERAL_PORTS;
 use netsonde_audit::suggest::suggest_policy;
 
 use super::ask::ask;
 use super::since::{self, Window};
 use super::{AuditArgs, FilterArgs, Moment};
-use crate::api::ListenersAnswer;
+use crate::api::{COMPACT_LISTENERS, ListenersAnswer};
 use crate::app;
 use crate::audit::{self, Inventory};
 use crate::config::Config;
@@ -61,11 +63,15 @@ pub fn audit(
         Ok(read) => read,
         Err(exit) => return Ok(exit),
     };
+    if let Some(sentence) = truncated_sentence(inventory.truncated) {
+        writeln!(err, "netsonde: {sentence}")?;
+    }
     let listeners = inventory.listeners.into_iter().filter(|listener| filter.matches(listener)).collect();
     let options = Options { ephemeral_ports: ephemeral_ports(), with_ephemeral: args.with_ephemeral };
-    let now = Now {
+    let mut now = Now {
         host: app::host_name(),
         taken_unix_ns: inventory.taken_unix_ns,
+        truncated: inventory.truncated,
         source,
         listeners,
         options,
@@ -122,6 +128,7 @@ fn finished(written: io::Result<Exit>, out: &mut impl Write) -> anyhow::Result<E
 struct Now<'a> {
     host: String,
     taken_unix_ns: u64,
+    truncated: u64,
     source: Source,
     listeners: Vec<Listener>,
     options: Options,
@@ -129,9 +136,11 @@ struct Now<'a> {
 }
 
 impl Now<'_> {
-    fn report(&self) -> Report {
-        let mut report =
-            Report::of_listeners(&self.host, self.taken_unix_ns, self.source, self.listeners.clone());
+    /// The report, which takes the listeners with it.
+    fn report(&mut self) -> Report {
+        let listeners = std::mem::take(&mut self.listeners);
+        let mut report = Report::of_listeners(&self.host, self.taken_unix_ns, self.source, listeners);
+        report.truncated = self.truncated;
         // Without any rule everything may listen, and a verdict would say nothing.
         if *self.policy != Policy::default() {
             report.judge(self.policy);
@@ -157,7 +166,7 @@ impl Now<'_> {
 
     /// Writes what differs.
     fn compare(
-        &self,
+        &mut self,
         before: &Baseline,
         format: Format,
         table: TableOptions,
@@ -211,17 +220,15 @@ type Read = (Source, Inventory);
 fn read(config: &Config, err: &mut impl Write) -> anyhow::Result<Result<Read, Exit>> {
     let socket = &config.api.socket;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let error = match runtime.block_on(ask(socket, "/api/v1/listeners", LARGEST_ANSWER)) {
-        Ok(body) => return Ok(Ok((Source::Daemon, inventory(&body)?))),
+    let error = match runtime.block_on(ask_for_listeners(socket)) {
+        Ok(inventory) => return Ok(Ok((Source::Daemon, inventory))),
         Err(error) => error,
     };
     let shown = socket.display();
     match error.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
         Some(io::ErrorKind::PermissionDenied) => {
-            return Err(error.context(format!(
-                "this user may not ask the daemon at {shown}; members of the socket's group may"
-            )));
+            return Err(error.context(not_allowed(socket)));
         }
         _ => return Err(error.context(format!("the daemon at {shown} does not say what listens"))),
     }
@@ -243,12 +250,56 @@ fn read(config: &Config, err: &mut impl Write) -> anyhow::Result<Result<Read, Ex
     }
 }
 
+/// What somebody can do who may not ask.
+fn not_allowed(socket: &Path) -> String {
+    let shown = socket.display();
+    // Whoever may not even see the socket does not learn its group.
+    let group = fs::metadata(socket).ok().map(|found| found.gid());
+    let who = match group {
+        None => "a member of its group".to_owned(),
+        Some(0) => "a member of its group, which is root's: give the socket another (chgrp)".to_owned(),
+        Some(gid) => {
+            let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+            match group_name(&groups, gid) {
+                Some(name) => {
+                    format!("a member of the group {name} (usermod -aG {name} USER, then log in again)")
+                }
+                None => format!("a member of the group {gid}"),
+            }
+        }
+    };
+    format!("this user may not ask the daemon at {shown}: run it as root, or as {who}")
+}
+
+/// Name of a group, by a text like /etc/group (group(5)).
+fn group_name(groups: &str, gid: u32) -> Option<&str> {
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(gid)).then_some(name)
+    })
+}
+
+/// Asks in the form that is read fastest, and in that of everybody when the daemon is of another version.
+async fn ask_for_listeners(socket: &Path) -> anyhow::Result<Inventory> {
+    match ask(socket, COMPACT_LISTENERS, LARGEST_ANSWER).await {
+        Ok(body) => {
+            if let Ok(inventory) = compact::read(&body) {
+                return Ok(inventory);
+            }
+        }
+        Err(error) if error.is::<io::Error>() => return Err(error),
+        Err(_) => {}
+    }
+    inventory(&ask(socket, "/api/v1/listeners", LARGEST_ANSWER).await?)
+}
+
 fn inventory(body: &[u8]) -> anyhow::Result<Inventory> {
     let answer: ListenersAnswer =
         serde_json::from_slice(body).context("the daemon's answer cannot be read")?;
     let time: Timestamp = answer.time.parse().context("the time of the daemon's answer cannot be read")?;
     let taken_unix_ns = u64::try_from(time.as_nanosecond()).unwrap_or(0);
-    Ok(Inventory { taken_unix_ns, listeners: answer.listeners })
+    Ok(Inventory { taken_unix_ns, listeners: answer.listeners, truncated: answer.truncated })
 }
 
 fn ephemeral_ports() -> RangeInclusive<u16> {
@@ -282,6 +333,7 @@ mod tests {
             policy: &EVERYTHING,
             host: "host".to_owned(),
             taken_unix_ns: 0,
+            truncated: 0,
             source: Source::Daemon,
             listeners,
             options: Options::default(),
@@ -314,11 +366,11 @@ mod tests {
 
     #[test]
     fn rows_are_judged_when_there_is_a_policy() {
-        let verdict = |now: &Now<'_>| now.report().rows[0].verdict.as_ref().map(|verdict| verdict.action);
-        let listening = now(vec![tcp("0.0.0.0:22")]);
-        assert_eq!(verdict(&listening), None);
+        let verdict = |mut now: Now<'_>| now.report().rows[0].verdict.as_ref().map(|verdict| verdict.action);
+        let listening = || now(vec![tcp("0.0.0.0:22")]);
+        assert_eq!(verdict(listening()), None);
         let policy = Policy { default: Action::Deny, ..Policy::default() };
-        assert_eq!(verdict(&Now { policy: &policy, ..listening }), Some(Action::Deny));
+        assert_eq!(verdict(Now { policy: &policy, ..listening() }), Some(Action::Deny));
     }
 
     #[test]
@@ -345,6 +397,21 @@ mod tests {
         assert!(filter(&args("4026531840"), false).is_ok());
         assert!(filter(&args("4026531840"), true).is_err());
         assert!(filter(&args("other"), true).is_ok());
+    }
+
+    #[test]
+    fn groups_have_names() {
+        let groups = "root:x:0:\nbroken\nadm:x:4:syslog,me\n";
+        assert_eq!(group_name(groups, 4), Some("adm"));
+        assert_eq!(group_name(groups, 5), None);
+    }
+
+    #[test]
+    fn a_daemons_answer_in_the_form_of_everybody_is_read() {
+        let body = br#"{"time":"2023-11-14T22:13:20Z","listeners":[],"truncated":3}"#;
+        let read = inventory(body).expect("an answer");
+        assert_eq!((read.taken_unix_ns, read.truncated), (1_700_000_000_000_000_000, 3));
+        assert!(inventory(b"{}").is_err());
     }
 
     #[test]

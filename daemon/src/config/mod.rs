@@ -167,6 +167,8 @@ pub struct Limits {
     pub process_ring: NonZeroU32,
     /// Processes that are remembered.
     pub processes: NonZeroU32,
+    /// Rows of the inventory of what listens.
+    pub listeners: NonZeroU32,
 }
 
 /// The local API.

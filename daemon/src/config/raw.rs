@@ -155,6 +155,7 @@ pub struct Limits {
     pub payload_ring: Field<SizeText>,
     pub process_ring: Field<SizeText>,
     pub processes: Field<i64>,
+    pub listeners: Field<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -65,6 +65,7 @@ pub fn render(loaded: &Loaded) -> String {
     page.key("limits.payload_ring", quoted(&format_size(limits.payload_ring.get().into())));
     page.key("limits.process_ring", quoted(&format_size(limits.process_ring.get().into())));
     page.key("limits.processes", limits.processes);
+    page.key("limits.listeners", limits.listeners);
     page.section("api");
     page.key("api.socket", quoted(&config.api.socket.display().to_string()));
     page.section("log");

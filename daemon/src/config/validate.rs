@@ -29,6 +29,7 @@ const DEFAULT_RATE_LIMIT: u32 = 200;
 const DEFAULT_SERIES: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
 const DEFAULT_FLOWS: NonZeroU32 = NonZeroU32::new(16_384).unwrap();
 const DEFAULT_PROCESSES: NonZeroU32 = NonZeroU32::new(32_768).unwrap();
+const DEFAULT_LISTENERS: NonZeroU32 = NonZeroU32::new(16_384).unwrap();
 const DEFAULT_RING: NonZeroU32 = NonZeroU32::new(1 << 20).unwrap();
 /// Messages have up to 1.5 KiB each, and a burst of them must find room until the next reading.
 const DEFAULT_DNS_RING: NonZeroU32 = NonZeroU32::new(4 << 20).unwrap();
@@ -228,6 +229,8 @@ fn limits(reader: &mut Reader<'_>, raw: raw::Limits) -> Limits {
         process_ring: reader.value("limits.process_ring", raw.process_ring, DEFAULT_RING, ring_size),
         processes: reader
             .value("limits.processes", raw.processes, DEFAULT_PROCESSES, |n| positive(*n, 4_194_304)),
+        listeners: reader
+            .value("limits.listeners", raw.listeners, DEFAULT_LISTENERS, |n| positive(*n, 1_048_576)),
     }
 }
 

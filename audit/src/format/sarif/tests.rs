@@ -1,4 +1,6 @@
-//! The schema itself is not in this repository: what it demands of the objects that are written here is.
+//! Logs are held to the schema of the standard, and to what its text demands beyond that.
+
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
@@ -7,127 +9,15 @@ use super::super::tests::{any_report, full, text};
 use super::*;
 use crate::testing::{process, tcp};
 
-/// What one object of the format may have, after the schema of SARIF 2.1.0.
-struct Object {
-    required: &'static [&'static str],
-    allowed: &'static [(&'static str, Kind)],
-}
+/// As OASIS publishes it; see the README beside it.
+static SCHEMA_OF_OASIS: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+    let text = include_str!("../../../tests/data/sarif-schema-2.1.0.json");
+    let schema = serde_json::from_str(text).expect("JSON");
+    jsonschema::options().should_validate_formats(true).build(&schema).expect("a schema")
+});
 
-/// What a property holds.
-enum Kind {
-    Text,
-    /// A text that is not empty, or the object would be pointless.
-    Name,
-    Flag,
-    Time,
-    /// One of these words.
-    Words(&'static [&'static str]),
-    Object(&'static Object),
-    /// An array of these; true when none may be there twice.
-    Array(&'static Object, bool),
-    /// From -1.
-    Index,
-    /// An object of texts.
-    Texts,
-    /// Any object.
-    Bag,
-}
-
-const LEVELS: &[&str] = &["none", "note", "warning", "error"];
-
-static LOG: Object = Object {
-    required: &["version", "runs"],
-    allowed: &[
-        ("$schema", Kind::Name),
-        ("version", Kind::Words(&["2.1.0"])),
-        ("runs", Kind::Array(&RUN, false)),
-    ],
-};
-static RUN: Object = Object {
-    required: &["tool"],
-    allowed: &[
-        ("tool", Kind::Object(&TOOL)),
-        ("invocations", Kind::Array(&INVOCATION, false)),
-        ("results", Kind::Array(&RESULT, false)),
-        ("properties", Kind::Bag),
-    ],
-};
-static TOOL: Object = Object { required: &["driver"], allowed: &[("driver", Kind::Object(&COMPONENT))] };
-static COMPONENT: Object = Object {
-    required: &["name"],
-    allowed: &[("name", Kind::Name), ("version", Kind::Name), ("rules", Kind::Array(&DESCRIPTOR, true))],
-};
-static DESCRIPTOR: Object = Object {
-    required: &["id"],
-    allowed: &[
-        ("id", Kind::Name),
-        ("shortDescription", Kind::Object(&MESSAGE)),
-        ("defaultConfiguration", Kind::Object(&CONFIGURATION)),
-    ],
-};
-static CONFIGURATION: Object = Object { required: &[], allowed: &[("level", Kind::Words(LEVELS))] };
-static MESSAGE: Object = Object { required: &["text"], allowed: &[("text", Kind::Name)] };
-static INVOCATION: Object = Object {
-    required: &["executionSuccessful"],
-    allowed: &[("executionSuccessful", Kind::Flag), ("machine", Kind::Text), ("endTimeUtc", Kind::Time)],
-};
-static RESULT: Object = Object {
-    required: &["message"],
-    allowed: &[
-        ("ruleId", Kind::Name),
-        ("ruleIndex", Kind::Index),
-        ("level", Kind::Words(LEVELS)),
-        ("message", Kind::Object(&MESSAGE)),
-        ("locations", Kind::Array(&LOCATION, false)),
-        ("partialFingerprints", Kind::Texts),
-        ("baselineState", Kind::Words(&["new", "unchanged", "updated", "absent"])),
-        ("properties", Kind::Bag),
-    ],
-};
-static LOCATION: Object =
-    Object { required: &[], allowed: &[("logicalLocations", Kind::Array(&LOGICAL, true))] };
-static LOGICAL: Object = Object {
-    required: &[],
-    allowed: &[("name", Kind::Name), ("fullyQualifiedName", Kind::Name), ("kind", Kind::Name)],
-};
-
-fn check(value: &Value, object: &Object, path: &str) {
-    let map = value.as_object().unwrap_or_else(|| panic!("{path} is no object"));
-    for required in object.required {
-        assert!(map.contains_key(*required), "{path} has no {required}");
-    }
-    for (key, value) in map {
-        let path = format!("{path}.{key}");
-        let kind = object.allowed.iter().find(|(allowed, _)| allowed == key);
-        let (_, kind) = kind.unwrap_or_else(|| panic!("{path} is not in the schema"));
-        check_value(value, kind, &path);
-    }
-}
-
-fn check_value(value: &Value, kind: &Kind, path: &str) {
-    let text = value.as_str();
-    let holds = match kind {
-        Kind::Text => text.is_some(),
-        Kind::Name => text.is_some_and(|text| !text.is_empty()),
-        Kind::Flag => value.is_boolean(),
-        Kind::Time => text.is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok()),
-        Kind::Words(words) => text.is_some_and(|text| words.contains(&text)),
-        Kind::Index => value.as_i64().is_some_and(|index| index >= -1),
-        Kind::Texts => value.as_object().is_some_and(|map| map.values().all(Value::is_string)),
-        Kind::Bag => value.is_object(),
-        Kind::Object(object) => {
-            check(value, object, path);
-            true
-        }
-        Kind::Array(object, unique) => {
-            let items = value.as_array().unwrap_or_else(|| panic!("{path} is no array"));
-            for item in items {
-                check(item, object, path);
-            }
-            !unique || items.iter().enumerate().all(|(index, item)| !items[..index].contains(item))
-        }
-    };
-    assert!(holds, "{path}: {value}");
+fn problems(log: &Value) -> Vec<String> {
+    SCHEMA_OF_OASIS.iter_errors(log).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
 fn log(report: &Report) -> Value {
@@ -138,7 +28,7 @@ proptest! {
     #[test]
     fn a_log_is_as_the_schema_demands(report in any_report()) {
         let log = log(&report);
-        check(&log, &LOG, "log");
+        prop_assert_eq!(problems(&log), Vec::<String>::new());
         let run = &log["runs"][0];
         let results = run["results"].as_array().expect("results");
         prop_assert_eq!(results.len(), report.violations() + report.differences());
@@ -160,6 +50,43 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn the_schema_refuses_what_is_wrong() {
+    let right = log(&full(vec![tcp("0.0.0.0:23")], &[]));
+    assert_eq!(problems(&right), Vec::<String>::new());
+    for (pointer, value) in [
+        ("/version", json!("2.0.0")),
+        ("/runs/0/results/0/level", json!("grave")),
+        ("/runs/0/results/0/baselineState", json!("other")),
+        ("/runs/0/results/0/ruleIndex", json!(-2)),
+        ("/runs/0/results/0/partialFingerprints", json!({"netsondeListener/v1": 1})),
+        ("/runs/0/results/0/locations", json!({})),
+        ("/runs/0/invocations/0/endTimeUtc", json!("yesterday")),
+        ("/runs/0/tool/driver", json!({"version": "1"})),
+        ("/$schema", json!("no URI")),
+    ] {
+        let mut log = right.clone();
+        let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+        log.pointer_mut(parent)
+            .and_then(Value::as_object_mut)
+            .expect("an object")
+            .insert(key.to_owned(), value);
+        assert_eq!(problems(&log).len(), 1, "{pointer}");
+    }
+    let mut unknown = right;
+    unknown["runs"][0]["results"][0]["unheardOf"] = json!(1);
+    assert_eq!(problems(&unknown).len(), 1);
+}
+
+#[test]
+fn a_truncated_report_says_so() {
+    let report = Report { truncated: 3, ..full(vec![tcp("0.0.0.0:23")], &[]) };
+    let log = log(&report);
+    let told = &log["runs"][0]["invocations"][0]["toolExecutionNotifications"][0];
+    assert_eq!(told["level"], "warning");
+    assert!(told["message"]["text"].as_str().is_some_and(|text| text.starts_with("truncated: 3 ")));
 }
 
 #[test]

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use netsonde_audit::model::Listener as Row;
 use netsonde_audit::report::Source;
 use netsonde_history::BootId;
-use netsonde_probes::Holders;
-use netsonde_probes::records::{Accepts, Listener, Owner, SocketEvent, SocketEventKind, Transport};
+use netsonde_probes::records::{Owner, SocketEvent, SocketEventKind};
 
 use super::super::logs::{self, Ownership};
 use super::Aggregation;
-use crate::audit::{Circumstances, Judge, Openings, Places, Taker};
+use crate::audit::{Circumstances, Judge, Openings, Taker};
 use crate::config::Config;
 use crate::enrich::{Clock, Process};
 use crate::history::{HistoryStatus, Recorder};
@@ -22,19 +21,16 @@ pub(super) struct Listening {
     judge: Judge,
     /// `None` when no history is kept.
     recorder: Option<Recorder>,
-    /// Names of namespaces, read once for a batch that has listeners.
-    places: Option<Places>,
 }
 
 impl Listening {
     pub fn new(config: &Config, recorder: Option<Recorder>) -> Self {
         let boot = recorder.as_ref().map_or(BootId([0; 16]), Recorder::boot);
-        Self { openings: Openings::new(boot), judge: Judge::new(&config.audit), recorder, places: None }
+        Self { openings: Openings::new(boot), judge: Judge::new(&config.audit), recorder }
     }
 
     pub fn begin_batch(&mut self) {
         self.openings.begin_batch();
-        self.places = None;
     }
 
     pub fn history(&self) -> HistoryStatus {
@@ -50,47 +46,6 @@ impl Listening {
     }
 }
 
-/// What an event tells of a listener.
-fn found(event: &SocketEvent, opened_ns: Option<u64>) -> Listener {
-    Listener {
-        transport: event.transport,
-        owner: event.owner,
-        opener: (event.transport == Transport::Tcp && event.kind == SocketEventKind::ListenOpen)
-            .then_some(event.owner),
-        opened_ns,
-        cookie: event.cookie,
-        address: event.local.0,
-        port: event.local.1,
-        interface: event.interface,
-        network_namespace: event.network_namespace,
-        backlog: event.backlog,
-        queued: 0,
-        reuseport_group: None,
-        peer: None,
-        port_chosen: false,
-        ipv6_only: false,
-        shared: false,
-        accepts: Accepts::default(),
-        rules: event.rules,
-    }
-}
-
-/// The row of an event, without what only a sweep knows.
-fn without_what_events_do_not_tell(row: Row) -> Row {
-    // listen() without bind() is told of before the kernel has chosen a port.
-    let port = row.port.filter(|port| *port != 0);
-    Row {
-        automatic_port: port.is_none().then_some(true),
-        port,
-        ipv6_only: None,
-        queued: None,
-        reuse_port: None,
-        accepted: None,
-        peers: None,
-        ..row
-    }
-}
-
 impl Aggregation {
     /// A listener opened or closed, and is observed.
     pub(super) fn take_listen(&mut self, event: &SocketEvent, process: Option<Arc<Process>>, clock: &Clock) {
@@ -99,9 +54,11 @@ impl Aggregation {
             let row = self.row(event, Some(event.time_ns), process, clock);
             let opened = self.listening.openings.opened(event.cookie, at, event.owner, row.clone());
             self.record(opened);
+            self.live.opened(event.cookie, || row.clone());
             self.judge(&row, Some(event.owner), at, clock);
             return;
         }
+        self.live.closed(event.cookie);
         let duration_ns = Some(event.duration_ns).filter(|ns| *ns > 0);
         let opened_ns = duration_ns.map(|ns| event.time_ns.saturating_sub(ns));
         // Asked for in the rare case that the opening is not known, or not its port.
@@ -125,14 +82,10 @@ impl Aggregation {
         process: Option<Arc<Process>>,
         clock: &Clock,
     ) -> Row {
-        let Self { listening, processes, users, holders, .. } = self;
-        let places = listening.places.get_or_insert_with(Places::read);
+        let Self { places, processes, users, holders, .. } = self;
+        let places = places.knowing(event.network_namespace);
         let at = Circumstances { places, clock, source: Source::Daemon };
-        // What the last walk found is older than an opening.
-        let nobody = Holders::default();
-        let holders = if event.kind == SocketEventKind::ListenOpen { &nobody } else { &*holders };
-        let row = Taker::new(processes, users, holders, at).listener(&found(event, opened_ns), process);
-        without_what_events_do_not_tell(row)
+        Taker::new(processes, users, holders, at).told(event, opened_ns, process)
     }
 
     fn record(&self, event: netsonde_history::Event<Box<Row>>) {
@@ -173,11 +126,11 @@ impl Aggregation {
                 swept.opened.into_iter().for_each(|event| recorder.happened(event));
             }
         }
-        self.judge_all(rows, clock);
+        self.judge_all(rows.iter(), clock);
     }
 
     /// Judges what is open, as the last sweep knows it or as it opened since.
-    fn judge_all(&mut self, rows: &[Row], clock: &Clock) {
+    fn judge_all<'a>(&mut self, rows: impl Iterator<Item = &'a Row>, clock: &Clock) {
         if self.listening.judge.allows_everything() {
             return;
         }
@@ -196,7 +149,8 @@ impl Aggregation {
             return;
         }
         let inventory = self.publish.inventory.borrow().clone();
-        self.judge_all(inventory.as_ref().map_or(&[], |inventory| &inventory.listeners), clock);
+        let rows = inventory.iter().flat_map(|inventory| &inventory.listeners).map(Arc::as_ref);
+        self.judge_all(rows, clock);
         let unswept = self.listening.openings.iter_mut();
         let unswept: Vec<_> =
             unswept.filter_map(|(_, opening)| Some((opening.unswept.clone()?, opening.owner))).collect();

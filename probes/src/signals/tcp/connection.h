@@ -79,6 +79,13 @@ static __always_inline void tell_listen(const struct sock *sk, const struct sock
 	event_endpoints(e, sk, st);
 	e->backlog = sk->sk_max_ack_backlog;
 	e->interface = sk->__sk_common.skc_bound_dev_if;
+	e->flags |= EVENT_SOCKET_KNOWN;
+	if (sk->sk_userlocks & SOCK_BINDPORT_LOCK)
+		e->flags |= EVENT_PORT_CHOSEN;
+	if (BPF_CORE_READ_BITFIELD(&sk->__sk_common, skc_ipv6only))
+		e->flags |= EVENT_IPV6_ONLY;
+	if (BPF_CORE_READ_BITFIELD(&sk->__sk_common, skc_reuseport))
+		e->flags |= EVENT_REUSE_PORT;
 	if (kind == EVENT_LISTEN_CLOSE && st->opened_ns)
 		e->duration_ns = now - st->opened_ns;
 	event_submit(e);
