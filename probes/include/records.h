@@ -56,7 +56,8 @@ enum application_protocol {
 	APPLICATION_QUIC = 1, /* long header packets on port 443 (RFC 9000, 17.2) */
 };
 
-/* Datagrams that reached a socket and were dropped: the first two as udp_fail_queue_rcv_skb() says. */
+/* Datagrams that reached a socket and were dropped: the first two as udp_fail_queue_rcv_skb() says.
+ */
 enum drop_kind {
 	DROP_RECEIVE_BUFFER = 0, /* the socket's: SKB_DROP_REASON_SOCKET_RCVBUFF */
 	DROP_MEMORY = 1,	 /* all of UDP's: SKB_DROP_REASON_PROTO_MEM */
