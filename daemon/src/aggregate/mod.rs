@@ -19,4 +19,6 @@ pub use own::ALL as OWN_METRICS;
 #[cfg(test)]
 pub use status::DNS_EVENT_RATE_LIMITED;
 pub use status::{Finding, Grade, Status, judge};
-pub use task::{Aggregation, Command, End};
+#[cfg(test)]
+pub use status::{Lacking, SweepStatus};
+pub use task::{Aggregation, Around, Command, End};

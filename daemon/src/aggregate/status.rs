@@ -17,6 +17,8 @@ pub struct Status {
     pub started_unix_ns: u64,
     /// When this was read, Unix nanoseconds.
     pub read_unix_ns: u64,
+    /// Capabilities that are missing.
+    pub lacking: Vec<Lacking>,
     /// Each signal.
     pub signals: Vec<SignalStatus>,
     /// The last sweep.
@@ -35,8 +37,32 @@ pub struct Status {
     pub series: SeriesStatus,
     /// Each BPF program.
     pub programs: Vec<ProgramStatus>,
+    /// The local API.
+    pub api: ApiStatus,
     /// Each destination of telemetry.
     pub destinations: Vec<DestinationStatus>,
+}
+
+/// A capability that is missing.
+#[derive(Debug, Clone, Serialize)]
+pub struct Lacking {
+    /// Its name.
+    pub capability: &'static str,
+    /// What is missing without it.
+    pub without: &'static str,
+}
+
+/// The local API; counts are since the start.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ApiStatus {
+    /// Clients now.
+    pub clients: u64,
+    /// Clients at most.
+    pub limit: u64,
+    /// Requests that were answered.
+    pub requests: u64,
+    /// Clients and requests that were not served, by reason.
+    pub refused: Vec<(&'static str, u64)>,
 }
 
 /// One signal.
@@ -179,8 +205,8 @@ pub struct SeriesStatus {
 /// One BPF program.
 #[derive(Debug, Clone, Serialize)]
 pub struct ProgramStatus {
-    /// Its name, as the kernel cuts it.
-    pub name: String,
+    /// Its name.
+    pub name: &'static str,
     /// Time spent in it.
     pub run_time_ns: u64,
     /// Times that it ran.
@@ -249,6 +275,10 @@ fn asked_for(reason: &str) -> bool {
 #[must_use]
 pub fn judge(status: &Status) -> Vec<Finding> {
     let mut findings = Vec::new();
+    for lacking in &status.lacking {
+        let text = format!("{} is missing: {}", lacking.capability, lacking.without);
+        findings.push(finding(Grade::Degraded, "privileges", text));
+    }
     for signal in &status.signals {
         let grade = match signal.state {
             "active" | "disabled" => Grade::Ok,
@@ -293,6 +323,13 @@ pub fn judge(status: &Status) -> Vec<Finding> {
     let grade = if s.folded > 0 { Grade::Degraded } else { Grade::Ok };
     let said = format!("{} of {} held, {} measurements folded", s.held, s.limit, s.folded);
     findings.push(finding(grade, "series", said));
+    let api = &status.api;
+    let refused: Vec<_> =
+        api.refused.iter().filter(|(_, n)| *n > 0).map(|(why, n)| format!("{n} {why}")).collect();
+    let refused = if refused.is_empty() { "none refused".to_owned() } else { refused.join(", ") };
+    // Whoever is refused tells of a client, and not of netsonde.
+    let said = format!("{} requests, {} of {} clients, {refused}", api.requests, api.clients, api.limit);
+    findings.push(finding(Grade::Ok, "api", said));
     for destination in &status.destinations {
         let (mut delivered, mut lost) = (0, Vec::new());
         for lane in &destination.signals {

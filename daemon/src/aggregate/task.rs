@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netsonde_dns::questions::QuestionNames;
+use netsonde_probes::capabilities::Capability;
 use netsonde_probes::records::{
     Flow, FlowCounts, Listener, Owner, Role, RuleMask, SocketEventKind, Transport,
 };
@@ -25,14 +26,16 @@ use super::identity::NamedFlow;
 use super::logs::Ownership;
 use super::series::Store;
 use super::status::{
-    DNS_EVENT_RATE_LIMITED, DestinationStatus, LaneStatus, Loss, ProcessStatus, ProgramStatus, RuleStatus,
-    SeriesStatus, SignalStatus, Status, SweepStatus,
+    ApiStatus, DNS_EVENT_RATE_LIMITED, DestinationStatus, Lacking, LaneStatus, Loss, ProcessStatus,
+    ProgramStatus, RuleStatus, SeriesStatus, SignalStatus, Status, SweepStatus,
 };
 use super::{logs, own};
+use crate::api::Counts;
 use crate::collect::{Collected, Reading, SweepReport};
 use crate::config::Config;
 use crate::enrich::{Clock, Masker, Names, Process, ProcessTable, SearchSuffixes, Users};
 use crate::export::{DestinationStatistics, Exporters, LossReason, Signal, SignalStatistics};
+use crate::progress::{Progress, Stage};
 use crate::select::{ProcessFacts, Selection, Selections};
 use crate::telemetry::{LogRecord, MetricData, Telemetry};
 
@@ -56,8 +59,19 @@ pub enum End {
     Abandoned,
 }
 
+/// What the task is told of the rest of the daemon.
+pub struct Around {
+    /// Where it says that it gets on.
+    pub progress: Arc<Progress>,
+    /// What became of the clients of the local API.
+    pub api: Arc<Counts>,
+    /// Capabilities that were missing from the start.
+    pub lacking: Vec<&'static Capability>,
+}
+
 /// The state of the task.
 pub struct Aggregation {
+    around: Around,
     config: Config,
     processes: ProcessTable,
     users: Users,
@@ -111,15 +125,21 @@ fn masker(config: &Config) -> Option<Masker> {
 impl Aggregation {
     /// A task that sends to `exporters` and publishes its status.
     #[must_use]
-    pub fn new(config: Config, exporters: Exporters, publish: watch::Sender<Status>) -> Self {
+    pub fn new(config: Config, exporters: Exporters, publish: watch::Sender<Status>, around: Around) -> Self {
         let now = Clock::read().unix_ns();
         let status = Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             started_unix_ns: now,
+            lacking: around
+                .lacking
+                .iter()
+                .map(|c| Lacking { capability: c.name, without: c.without.unwrap_or_default() })
+                .collect(),
             ..Status::default()
         };
         Self {
+            around,
             processes: ProcessTable::new(process_limit(&config), keep_ended(&config), masker(&config)),
             users: Users::new("/etc/passwd"),
             series: Store::new(config.metrics.clone(), now),
@@ -157,6 +177,7 @@ impl Aggregation {
         let mut flush = interval(LOG_DELAY);
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = loop {
+            self.around.progress.round(Stage::Aggregate);
             tokio::select! {
                 batch = collected.recv() => match batch {
                     Some(Collected::Records(records, reading)) => self.take_records(&records, &reading),
@@ -456,7 +477,7 @@ impl Aggregation {
             .programs
             .iter()
             .map(|p| ProgramStatus {
-                name: p.name.clone(),
+                name: p.name,
                 run_time_ns: p.run_time_ns,
                 runs: p.run_count,
                 skipped: p.recursion_misses,
@@ -500,6 +521,13 @@ impl Aggregation {
             limit: self.config.metrics.series_limit.get().into(),
             folded: store.folded + self.listeners_folded,
             expired: store.expired,
+        };
+        let api = &self.around.api;
+        status.api = ApiStatus {
+            clients: api.clients(),
+            limit: self.config.api.clients.get().into(),
+            requests: api.requests(),
+            refused: api.refused(),
         };
         status.destinations = self.exporters.statistics().iter().map(destination_status).collect();
     }

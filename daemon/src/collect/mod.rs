@@ -4,17 +4,21 @@
 //! When the aggregation falls behind, the thread waits for it: the kernel goes on summing meanwhile, so
 //! metrics lose nothing, and what a ring cannot hold is counted there.
 
+use std::sync::Arc;
 use std::sync::mpsc as control;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use netsonde_probes::facts::{ProgramRuntime, program_runtimes};
+use netsonde_probes::capabilities::{Until, needed_until};
 use netsonde_probes::select::RuleMatches;
-use netsonde_probes::{Options, ProbeError, Probes, Records, Settings, SignalStatus, Sweep};
+use netsonde_probes::{Options, ProbeError, Probes, ProgramRuntime, Records, Settings, SignalStatus, Sweep};
+use rustix::thread::CapabilitySet;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::enrich::Clock;
+use crate::privileges::{self, Reserved};
+use crate::progress::{Progress, Stage};
 
 /// How often the rings are read when nothing wakes the reader.
 const POLL: Duration = Duration::from_millis(100);
@@ -73,40 +77,46 @@ enum Order {
 /// The running thread.
 pub struct Collector {
     orders: control::Sender<Order>,
-    thread: JoinHandle<anyhow::Result<()>>,
+    thread: JoinHandle<()>,
+    end: control::Receiver<anyhow::Result<()>>,
 }
 
 impl Collector {
-    /// Starts the thread and waits until the probes are loaded.
+    /// Has a thread load the probes, and waits until they are. A thread of its own, because it blocks and moves
+    /// between network namespaces; it then gives up the privileges that only loading needs.
     ///
     /// # Errors
     ///
     /// When the probes cannot be loaded; the cause is a [`netsonde_probes::ProbeError`].
     pub async fn start(
+        thread: Reserved,
         options: Options,
         interval: Duration,
+        progress: Arc<Progress>,
     ) -> anyhow::Result<(Self, Vec<SignalStatus>, mpsc::Receiver<Collected>)> {
         let (orders, inbox) = control::channel();
         let (to, collected) = mpsc::channel(QUEUE);
         let (loaded, ready) = oneshot::channel();
-        // A thread of its own: it blocks, and it moves between network namespaces.
-        let thread = std::thread::Builder::new()
-            .name("collect".to_owned())
-            .spawn(move || match Probes::load(&options) {
+        let (ended, end) = control::channel();
+        let thread = thread.run(move || {
+            let outcome = match Probes::load(&options) {
                 Ok(mut probes) => {
+                    give_up_privileges(&probes);
                     // The receiver waits for it.
                     let _ = loaded.send(Ok(probes.signals()));
-                    run(&mut probes, interval, &inbox, &to)
+                    run(&mut probes, interval, &inbox, &to, &progress)
                 }
                 Err(e) => {
                     let _ = loaded.send(Err(e));
                     Ok(())
                 }
-            })
-            .context("cannot start the collecting thread")?;
+            };
+            // Read when the thread is joined.
+            let _ = ended.send(outcome);
+        });
         let signals =
             ready.await.map_err(|_| anyhow!("the collecting thread died while it loaded the probes"))??;
-        Ok((Self { orders, thread }, signals, collected))
+        Ok((Self { orders, thread, end }, signals, collected))
     }
 
     /// Changes the interval and the settings, and returns when they are in force.
@@ -129,7 +139,18 @@ impl Collector {
     /// What ended it, if it was not asked to.
     pub fn join(self) -> anyhow::Result<()> {
         drop(self.orders);
-        self.thread.join().map_err(|_| anyhow!("the collecting thread panicked"))?
+        self.thread.join().map_err(|_| anyhow!("the collecting thread panicked"))?;
+        self.end.recv().context("the collecting thread left no word")?
+    }
+}
+
+/// Keeps what sweeping needs. Kernels before 5.19 also ask for CAP_BPF, or CAP_SYS_ADMIN, where a map is read and
+/// unprivileged BPF is switched off (`__sys_bpf()`): that is found out by reading one.
+fn give_up_privileges(probes: &Probes) {
+    let kept = needed_until(&[Until::EndBySweeping, Until::EndByNaming]);
+    let outcome = privileges::keep_only_unless(kept, CapabilitySet::BPF, || probes.losses().is_ok());
+    if let Err(error) = outcome {
+        tracing::warn!(%error, "the collecting thread keeps privileges that it does not need");
     }
 }
 
@@ -138,6 +159,7 @@ fn run(
     mut interval: Duration,
     inbox: &control::Receiver<Order>,
     to: &mpsc::Sender<Collected>,
+    progress: &Progress,
 ) -> anyhow::Result<()> {
     // At once: the sockets that are there get their baseline and their owners.
     let mut next_sweep = Instant::now();
@@ -148,6 +170,7 @@ fn run(
     next_sweep = following(next_sweep, interval, Instant::now());
     let (mut last_batch, mut shed) = (Instant::now(), 0);
     loop {
+        progress.round(Stage::Collect);
         let mut stop = false;
         loop {
             match inbox.try_recv() {
@@ -226,7 +249,7 @@ fn report(probes: &mut Probes) -> SweepReport {
         losses: probes.losses().map_err(out_of_reach).unwrap_or_default(),
         rule_matches: probes.rule_matches().map_err(out_of_reach).unwrap_or_default(),
         signals: probes.signals(),
-        programs: program_runtimes(probes.program_ids()),
+        programs: probes.program_runtimes(),
         flow_capacity: probes.flow_capacity(),
     }
 }
