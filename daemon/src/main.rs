@@ -57,7 +57,11 @@ fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     // For the exporters: whatever else works has a thread of its own.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .on_thread_start(privileges::keep_none)
+        .enable_all()
+        .build()?;
     let outcome = runtime.block_on(app::run(args, config, prepared, &environment));
     runtime.shutdown_background();
     outcome

@@ -65,6 +65,13 @@ pub fn keep_for_main() -> io::Result<()> {
     keep_only(if geteuid().is_root() { FILES_OF_OTHERS } else { CapabilitySet::empty() })
 }
 
+/// Has this thread keep nothing, whatever the one that made it has.
+pub fn keep_none() {
+    if let Err(error) = keep_only(CapabilitySet::empty()) {
+        tracing::warn!(%error, "a thread keeps privileges that it does not need");
+    }
+}
+
 type Work = Box<dyn FnOnce() + Send>;
 
 /// A thread that was made while there were privileges, and waits for its work.

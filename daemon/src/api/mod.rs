@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::aggregate::{Finding, Grade, Status, judge};
+use crate::privileges;
 use crate::progress::Progress;
 
 use admit::Caller;
@@ -93,6 +94,7 @@ impl Api {
         let thread = std::thread::Builder::new()
             .name("api".to_owned())
             .spawn(move || {
+                privileges::keep_none();
                 runtime.block_on(async {
                     tokio::select! {
                         () = serve::serve(&listening, shown) => {}
