@@ -31,7 +31,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 pub use error::{ProbeError, Result};
 pub use load::Sizes;
 pub use programs::ProgramRuntime;
-pub use rings::Records;
+pub use rings::{Records, RingFill};
 pub use sweep::{Holders, Sweep, SweepTotals};
 
 use crate::facts::RunningKernel;
@@ -290,6 +290,11 @@ impl Probes {
     #[must_use]
     pub fn program_runtimes(&self) -> Vec<ProgramRuntime> {
         self.loaded.programs().filter_map(|(name, program)| programs::runtime(name, program)).collect()
+    }
+
+    /// How full the rings were since this was asked last.
+    pub fn ring_fills(&mut self) -> Vec<RingFill> {
+        self.rings.fills()
     }
 
     /// How many flows one interval can hold.

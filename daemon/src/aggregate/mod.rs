@@ -7,6 +7,7 @@ mod hellos;
 mod identity;
 mod logs;
 mod own;
+mod recent;
 mod series;
 mod status;
 mod task;

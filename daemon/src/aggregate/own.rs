@@ -31,6 +31,7 @@ keys! {
     PROGRAM_NAME = "netsonde.program.name", "name of a BPF program of netsonde";
     CAPABILITY = "netsonde.capability", "name of a capability, as in capabilities(7)";
     API_REFUSAL = "netsonde.api.refusal", "forbidden, unauthorized (no token), host (a foreign name), body, head_too_large, malformed, timeout (it did not ask), stalled (it did not take its answer), too_many or accept_failed";
+    RING = "netsonde.ring.name", "event_ring, payload_ring or process_ring, as in [limits]";
     DESTINATION = "netsonde.export.destination", "where telemetry goes";
     EXPORT_SIGNAL = "netsonde.export.signal", "metrics (counted in points) or logs (counted in records)";
     EXPORT_OUTCOME = "netsonde.export.outcome", "delivered, rejected (by the collector), or why it was lost";
@@ -71,6 +72,14 @@ metrics! {
         "Flows that the kernel can tell apart in one interval (limits.flows)";
     PROCESSES = "netsonde.self.processes.usage", Gauge, "{process}", [],
         "Processes in the table, ended ones that are still kept included";
+    PROCESSES_LIMIT = "netsonde.self.processes.limit", Gauge, "{process}", [],
+        "Processes above which the ones that ended first are forgotten (limits.processes)";
+    RING_USAGE = "netsonde.self.ring.usage", Gauge, "By", [RING],
+        "The most that waited in a ring of the kernel's since the last export, as far as its reader met it";
+    RING_LIMIT = "netsonde.self.ring.limit", Gauge, "By", [RING],
+        "What a ring of the kernel's holds";
+    LAG = "netsonde.self.lag", Gauge, "s", [],
+        "How old the oldest record may have been, since the last export, when it was taken in";
     PROCESSES_EVICTED = "netsonde.self.processes.evicted", Counter, "{process}", [],
         "Processes that were forgotten early because the table was full (limits.processes)";
     PROCESSES_REPAIRED = "netsonde.self.processes.repaired", Counter, "{process}", [],
@@ -101,6 +110,8 @@ metrics! {
         "First messages of TLS clients, by what became of them";
     NAMES = "netsonde.self.dns.names.usage", Gauge, "{name}", [],
         "Addresses that have a name, for a process, a network namespace or the host (dns.names)";
+    NAMES_LIMIT = "netsonde.self.dns.names.limit", Gauge, "{name}", [],
+        "Names of addresses above which the least recently used are forgotten (dns.names)";
     NAMES_EVICTED = "netsonde.self.dns.names.evicted", Counter, "{name}", [NAME_KIND],
         "Names of addresses that were forgotten early because there are too many";
     NAMES_UNRELATED = "netsonde.self.dns.names.unrelated", Counter, "{address}", [],
@@ -192,6 +203,12 @@ pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
     to.int(&FLOWS_USAGE, [], sweep.flows);
     to.int(&FLOWS_LIMIT, [], sweep.flow_limit);
     to.int(&PROCESSES, [], status.processes.tracked);
+    to.int(&PROCESSES_LIMIT, [], status.processes.limit);
+    for ring in &status.rings {
+        to.int(&RING_USAGE, [(&RING, ring.name)], ring.fill);
+        to.int(&RING_LIMIT, [(&RING, ring.name)], ring.limit);
+    }
+    to.put(&LAG, [], PointValue::Double(status.lag_seconds));
     to.int(&PROCESSES_EVICTED, [], status.processes.evicted);
     to.int(&PROCESSES_REPAIRED, [], status.processes.repaired);
     to.int(&UNATTRIBUTED, [], status.processes.unattributed);
@@ -219,6 +236,7 @@ pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
     }
     to.int(&DNS_PENDING, [], dns.pending);
     to.int(&NAMES, [], dns.names);
+    to.int(&NAMES_LIMIT, [], dns.names_limit);
     to.int(&NAMES_UNRELATED, [], dns.unrelated);
     to.int(&SERIES, [], status.series.held);
     to.int(&SERIES_LIMIT, [], status.series.limit);

@@ -13,7 +13,7 @@ use netsonde_probes::records::{
 };
 use netsonde_probes::signals::flow::{self, MeasuredValue, Measurement};
 use netsonde_probes::signals::tcp::{attributes, metrics};
-use netsonde_probes::{Holders, Records};
+use netsonde_probes::{Holders, Records, RingFill};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -24,16 +24,17 @@ use super::dns::{Dns, RateLimit, Sums};
 use super::hellos::Hellos;
 use super::identity::NamedFlow;
 use super::logs::Ownership;
+use super::recent::{self, Recent};
 use super::series::Store;
 use super::status::{
     ApiStatus, DNS_EVENT_RATE_LIMITED, DestinationStatus, Lacking, LaneStatus, Loss, ProcessStatus,
-    ProgramStatus, RuleStatus, SeriesStatus, SignalStatus, Status, SweepStatus,
+    ProgramStatus, RingStatus, RuleStatus, SeriesStatus, SignalStatus, Status, SweepStatus,
 };
 use super::{logs, own};
 use crate::api::Counts;
 use crate::collect::{Collected, Reading, SweepReport};
 use crate::config::Config;
-use crate::enrich::{Clock, Masker, Names, Process, ProcessTable, SearchSuffixes, Users};
+use crate::enrich::{Clock, Masker, Names, OwnProcess, Process, ProcessTable, SearchSuffixes, Users};
 use crate::export::{DestinationStatistics, Exporters, LossReason, Signal, SignalStatistics};
 use crate::progress::{Progress, Stage};
 use crate::select::{ProcessFacts, Selection, Selections};
@@ -95,6 +96,10 @@ pub struct Aggregation {
     holders: Holders,
     unattributed: u64,
     last_sweep_unix_ns: u64,
+    /// The most since the last sweep.
+    lag_ns: u64,
+    recent: Recent,
+    own: Option<OwnProcess>,
     status: Status,
     publish: watch::Sender<Status>,
 }
@@ -160,6 +165,9 @@ impl Aggregation {
             holders: Holders::default(),
             unattributed: 0,
             last_sweep_unix_ns: now,
+            lag_ns: 0,
+            recent: Recent::default(),
+            own: OwnProcess::find(),
             status,
             publish,
             config,
@@ -246,6 +254,9 @@ impl Aggregation {
             self.processes.apply(event);
         }
         let clock = Clock::read();
+        if reading.since_ns > 0 && !records.is_empty() {
+            self.lag_ns = self.lag_ns.max(clock.boot_ns().saturating_sub(reading.since_ns));
+        }
         // Names are asked for before the connections that they are of.
         self.dns.begin(reading);
         for packet in &records.dns {
@@ -271,7 +282,12 @@ impl Aggregation {
             let name = self.name_for_event(event);
             let holders = self.holders_of(event.cookie);
             let user = self.users.name(event.owner.uid);
-            let of = Ownership { process: process.as_deref(), user, holders: &holders };
+            let of = Ownership {
+                process: process.as_deref(),
+                user,
+                holders: &holders,
+                own: self.is_own(event.owner),
+            };
             let said = self.hellos.of(event.cookie);
             self.pending_logs.push(logs::record(event, &of, name.as_ref(), said, &clock));
             if event.kind == SocketEventKind::Close {
@@ -297,6 +313,9 @@ impl Aggregation {
 
     /// Judges by the rules that the kernel left open, and counts the one that decides.
     fn is_observed(&mut self, candidates: RuleMask, owner: Owner, process: Option<&Process>) -> bool {
+        if !self.config.select.own_traffic && self.is_own(owner) {
+            return false;
+        }
         let ancestors =
             |test: &dyn Fn(&str) -> bool| process.is_some_and(|p| p.ancestors().any(|a| test(a.path())));
         let facts = process.map(|p| {
@@ -313,6 +332,11 @@ impl Aggregation {
         // The kernel is no user.
         let uid = (owner.process.is_known() && !owner.is_kernel()).then_some(owner.uid);
         self.selections.includes(candidates, uid, facts)
+    }
+
+    /// Whether it is this process.
+    fn is_own(&self, owner: Owner) -> bool {
+        self.own.is_some_and(|own| own.is(owner.process))
     }
 
     /// All processes that hold a socket, when they are several and their names are known.
@@ -503,6 +527,7 @@ impl Aggregation {
         let table = self.processes.statistics();
         status.processes = ProcessStatus {
             tracked: table.tracked,
+            limit: self.config.limits.processes.get().into(),
             evicted: table.evicted,
             repaired: table.repaired,
             unattributed: self.unattributed,
@@ -514,6 +539,10 @@ impl Aggregation {
         status.selection =
             matches.map(|(name, matches)| RuleStatus { name: name.to_owned(), matches }).collect();
         status.dns = dns_status(&self.dns, &self.questions, &self.names);
+        status.dns.names_limit = self.config.dns.names.get().into();
+        status.lag_seconds = std::mem::take(&mut self.lag_ns) as f64 / 1e9;
+        let ring = |r: &RingFill| RingStatus { name: r.name, fill: r.fill, limit: r.limit };
+        status.rings = report.rings.iter().map(ring).collect();
         status.hellos = self.hellos.outcomes();
         let (store, listeners) = (self.series.statistics(), self.listeners.statistics());
         status.series = SeriesStatus {
@@ -530,6 +559,7 @@ impl Aggregation {
             refused: api.refused(),
         };
         status.destinations = self.exporters.statistics().iter().map(destination_status).collect();
+        status.recent = self.recent.take(Clock::read().boot_ns(), &recent::troubles(status));
     }
 }
 

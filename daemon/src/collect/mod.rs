@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use netsonde_probes::capabilities::{Until, needed_until};
 use netsonde_probes::select::RuleMatches;
-use netsonde_probes::{Options, ProbeError, Probes, ProgramRuntime, Records, Settings, SignalStatus, Sweep};
+use netsonde_probes::{
+    Options, ProbeError, Probes, ProgramRuntime, Records, RingFill, Settings, SignalStatus, Sweep,
+};
 use rustix::thread::CapabilitySet;
 use tokio::sync::{mpsc, oneshot};
 
@@ -41,6 +43,8 @@ pub enum Collected {
 /// When messages were read, and what is missing from them. Nanoseconds since boot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reading {
+    /// Nothing of it was written before; 0 for the first.
+    pub since_ns: u64,
     /// All DNS messages until then have been handed on.
     pub until_ns: u64,
     /// When the count of missing messages was read.
@@ -64,6 +68,8 @@ pub struct SweepReport {
     pub signals: Vec<SignalStatus>,
     /// Run times of the programs.
     pub programs: Vec<ProgramRuntime>,
+    /// How full the rings were since the report before.
+    pub rings: Vec<RingFill>,
     /// Flows that one interval can hold.
     pub flow_capacity: u32,
 }
@@ -168,7 +174,7 @@ fn run(
         return Ok(());
     }
     next_sweep = following(next_sweep, interval, Instant::now());
-    let (mut last_batch, mut shed) = (Instant::now(), 0);
+    let (mut last_batch, mut last) = (Instant::now(), Reading::default());
     loop {
         progress.round(Stage::Collect);
         let mut stop = false;
@@ -193,7 +199,7 @@ fn run(
         } else {
             next_sweep.saturating_duration_since(Instant::now()).min(POLL)
         };
-        let (records, reading) = read(probes, wait, &mut shed)?;
+        let (records, reading) = read(probes, wait, &mut last)?;
         if !records.is_empty() || last_batch.elapsed() >= TICK {
             last_batch = Instant::now();
             if to.blocking_send(Collected::Records(records, reading)).is_err() {
@@ -206,7 +212,7 @@ fn run(
         }
         let report = report(probes);
         // Processes that the sweep's flows belong to were told of before them: hand those on first.
-        let (records, reading) = read(probes, Duration::ZERO, &mut shed)?;
+        let (records, reading) = read(probes, Duration::ZERO, &mut last)?;
         last_batch = Instant::now();
         if to.blocking_send(Collected::Records(records, reading)).is_err() {
             return Ok(());
@@ -220,11 +226,12 @@ fn run(
 
 /// Reads the rings, then how many DNS messages they had no room for: what is missing from a batch is counted in its
 /// own reading at the latest. Where the count is out of reach, it is taken for the one before.
-fn read(probes: &mut Probes, wait: Duration, shed: &mut u64) -> anyhow::Result<(Records, Reading)> {
+fn read(probes: &mut Probes, wait: Duration, last: &mut Reading) -> anyhow::Result<(Records, Reading)> {
     let until_ns = Clock::read().boot_ns();
     let records = probes.poll(wait).context("cannot read the rings")?;
-    *shed = probes.dns_messages_shed().map_err(out_of_reach).unwrap_or(*shed);
-    Ok((records, Reading { until_ns, counted_ns: Clock::read().boot_ns(), dns_shed: *shed }))
+    let dns_shed = probes.dns_messages_shed().map_err(out_of_reach).unwrap_or(last.dns_shed);
+    *last = Reading { since_ns: last.until_ns, until_ns, counted_ns: Clock::read().boot_ns(), dns_shed };
+    Ok((records, *last))
 }
 
 fn out_of_reach(e: ProbeError) {
@@ -250,6 +257,7 @@ fn report(probes: &mut Probes) -> SweepReport {
         rule_matches: probes.rule_matches().map_err(out_of_reach).unwrap_or_default(),
         signals: probes.signals(),
         programs: probes.program_runtimes(),
+        rings: probes.ring_fills(),
         flow_capacity: probes.flow_capacity(),
     }
 }
