@@ -88,7 +88,7 @@ pub const CAPABILITIES: &[Capability] = &[
 pub fn missing(have: CapabilitySet) -> impl Iterator<Item = &'static Capability> {
     CAPABILITIES
         .iter()
-        .filter(move |c| !have.contains(c.set) && !(c.implied && have.contains(CapabilitySet::SYS_ADMIN)))
+        .filter(move |c| !(have.contains(c.set) || c.implied && have.contains(CapabilitySet::SYS_ADMIN)))
 }
 
 /// Those of [`CAPABILITIES`] that are needed until then, or longer.

@@ -82,12 +82,15 @@ fn its_own_traffic_is_labelled_and_can_be_left_out() {
         traffic("beside");
         let told = |seen: &Telemetry| seen.events("netsonde.tcp.connect", &of_port).len();
         if own_traffic {
-            let telemetry = daemon.wait("its own connection", |seen| told(seen) > 0).unwrap();
+            let telemetry = daemon
+                .wait("its own connection", |seen| {
+                    told(seen) > 0 && seen.sum("netsonde.tcp.connections", &of_port) > 0
+                })
+                .unwrap();
             for event in telemetry.events("netsonde.tcp.connect", &of_port) {
                 assert_eq!(event.get("process.pid").unwrap().int(), Some(pid));
                 assert!(event.attributes.contains_key("netsonde.own"), "{event:?}");
             }
-            assert!(telemetry.sum("netsonde.tcp.connections", &of_port) > 0);
         } else {
             // It has connected, and two intervals have passed.
             let address = format!("( dport = :{port} )");

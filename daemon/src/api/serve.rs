@@ -143,7 +143,7 @@ impl Clients {
             self.counts.refuse(Refusal::TooMany);
             let now = Instant::now();
             let facts = self.open.iter().map(|c| (c.turn.answering.load(Ordering::Relaxed), now - c.since));
-            let Some(leaves) = who_leaves(facts).and_then(|index| self.open.remove(index)) else { return };
+            let Some(leaves) = who_leaves(&facts).and_then(|index| self.open.remove(index)) else { return };
             leaves.task.abort();
         }
         let turn = Arc::new(Turn::default());
@@ -155,7 +155,7 @@ impl Clients {
 
 /// Who makes room, of clients with whether they are being answered and for how long they have been there, the oldest
 /// first: who has not asked yet, else who has had time enough.
-fn who_leaves(clients: impl Iterator<Item = (bool, Duration)> + Clone) -> Option<usize> {
+fn who_leaves(clients: &(impl Iterator<Item = (bool, Duration)> + Clone)) -> Option<usize> {
     let waits = clients.clone().position(|(answering, _)| !answering);
     waits.or_else(|| clients.clone().position(|(_, age)| age >= LONG_ENOUGH))
 }
@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn who_has_not_asked_makes_room_before_who_is_answered() {
         let (now, long) = (Duration::ZERO, LONG_ENOUGH);
-        let leaves = |clients: &[(bool, Duration)]| who_leaves(clients.iter().copied());
+        let leaves = |clients: &[(bool, Duration)]| who_leaves(&clients.iter().copied());
         assert_eq!(leaves(&[(true, long), (false, now), (false, now)]), Some(1));
         assert_eq!(leaves(&[(true, now), (true, long)]), Some(1));
         assert_eq!(leaves(&[(true, now), (true, now)]), None);
