@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use netsonde_tests::command;
 use netsonde_tests::daemon::Daemon;
-use netsonde_tests::host::Host;
+use netsonde_tests::host::{self, Host};
 use netsonde_tests::program::{self, Programs, Server};
 use netsonde_tests::telemetry::Telemetry;
 
@@ -109,4 +109,18 @@ fn its_own_traffic_is_labelled_and_can_be_left_out() {
             event.attributes.contains_key("netsonde.own") == (event.int("process.pid").unwrap() == pid)
         }));
     }
+}
+
+#[test]
+fn the_watchdog_is_fed_while_every_stage_gets_on() {
+    let _host = Host::acquire().unwrap();
+    let netsonde = host::netsonde().unwrap();
+    let mut daemon = Daemon::start_binary(&netsonde, "", |command| {
+        command.env("WATCHDOG_USEC", "4000000");
+    })
+    .unwrap();
+    for _ in 0..3 {
+        daemon.wait_notification("WATCHDOG=1", Duration::from_secs(10)).unwrap();
+    }
+    daemon.stop().unwrap();
 }

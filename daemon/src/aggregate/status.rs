@@ -291,7 +291,7 @@ fn finding(grade: Grade, subject: &str, text: impl Into<String>) -> Finding {
 
 /// The grade of what should not happen.
 fn grade(recent: &Troubles, key: &str) -> Grade {
-    if recent.contains_key(key) { Grade::Degraded } else { Grade::Ok }
+    if recent.get(key).is_some_and(|n| *n > 0) { Grade::Degraded } else { Grade::Ok }
 }
 
 /// A record may wait for so long before netsonde is too slow for its host, in seconds.
