@@ -7,7 +7,7 @@ use libbpf_sys::{BPF_STATS_RUN_TIME, bpf_enable_stats, bpf_prog_get_info_by_fd, 
 use crate::error::{ProbeError, Result};
 
 /// Time that a BPF program has used, and how often it ran; both stay as they are while nobody has the kernel count
-/// them ([`Statistics`], or `kernel.bpf_stats_enabled`).
+/// them (by `Settings::program_statistics`, or `kernel.bpf_stats_enabled`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProgramRuntime {
     /// Name of the program.

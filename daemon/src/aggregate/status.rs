@@ -323,6 +323,11 @@ pub fn judge(status: &Status) -> Vec<Finding> {
         findings.push(finding(grade, &format!("signal {}", signal.name), text));
     }
     let sweep = &status.sweep;
+    if sweep.count == 0 {
+        // Nothing else is known either.
+        findings.push(finding(Grade::Degraded, "sweep", "none yet: netsonde is starting"));
+        return findings;
+    }
     let grade = grade(&status.recent, recent::SWEEPS);
     let said = format!(
         "{} sockets ({} connections, {} listeners) in {} network namespaces, {:.1} ms, {} of {} sweeps failed",
@@ -415,7 +420,7 @@ mod tests {
             last_success_unix_ns: None,
         };
         let with = |change: fn(&mut Status)| {
-            let mut status = Status::default();
+            let mut status = running();
             change(&mut status);
             status
         };
@@ -427,19 +432,30 @@ mod tests {
         ];
         all.push(Status {
             destinations: vec![destination(vec![("delivered", 9), ("refused", 1)])],
-            ..Status::default()
+            ..running()
         });
         for mut status in all {
             assert_eq!(grade_of(&status), Grade::Ok);
             status.recent = Recent::default().take(1, &recent::troubles(&status));
             assert_eq!(grade_of(&status), Grade::Degraded, "{status:?}");
         }
-        let mut status =
-            Status { destinations: vec![destination(vec![("delivered", 9)])], ..Status::default() };
+        let mut status = Status { destinations: vec![destination(vec![("delivered", 9)])], ..running() };
         status.recent = Recent::default().take(1, &recent::troubles(&status));
         assert_eq!(grade_of(&status), Grade::Ok);
         status.lag_seconds = 60.0;
         assert_eq!(grade_of(&status), Grade::Degraded);
+    }
+
+    /// One that has observed.
+    fn running() -> Status {
+        Status { sweep: SweepStatus { count: 1, ..SweepStatus::default() }, ..Status::default() }
+    }
+
+    #[test]
+    fn before_the_first_sweep_nothing_is_well() {
+        assert_eq!(grade_of(&Status::default()), Grade::Degraded);
+        assert_eq!(judge(&Status::default()).len(), 1);
+        assert_eq!(grade_of(&running()), Grade::Ok);
     }
 
     fn grade_of(status: &Status) -> Grade {
@@ -448,7 +464,7 @@ mod tests {
 
     #[test]
     fn lookups_have_a_line_when_they_are_observed() {
-        let mut status = Status::default();
+        let mut status = running();
         status.dns.lookups = vec![("answered", 5), ("dropped", 1)];
         status.recent = recent::troubles(&status);
         assert!(judge(&status).iter().all(|f| f.subject != "dns"));
@@ -461,7 +477,7 @@ mod tests {
 
     #[test]
     fn the_gravest_finding_decides() {
-        let mut status = Status::default();
+        let mut status = running();
         assert_eq!(grade_of(&status), Grade::Ok);
         status.losses = vec![Loss { reason: "event_rate_limited", count: 5 }];
         status.recent = recent::troubles(&status);
