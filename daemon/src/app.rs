@@ -12,7 +12,7 @@ use netsonde_probes::{Options, ProbeError, Settings, Sizes};
 use rustix::thread::CapabilitySet;
 use sd_notify::NotifyState;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -134,6 +134,8 @@ pub async fn run(
     prepared: Prepared,
     environment: Environment<'_>,
 ) -> anyhow::Result<Exit> {
+    // Before anybody is told that it is ready: whoever is may ask it to stop at once.
+    let mut asked = Asked::listen().context("cannot handle signals")?;
     let Prepared { collecting, aggregating, lacking, listening } = prepared;
     let exporters = exporters(&config, environment)?;
     let progress = Arc::new(Progress::new());
@@ -168,14 +170,17 @@ pub async fn run(
     // Ready is who knows all processes and has the baseline of every socket. When the aggregation ends before
     // that, what follows finds out why.
     let mut first_sweep = status.clone();
-    tokio::select! {
-        swept = first_sweep.wait_for(|s| s.sweep.count > 0) => drop(swept),
-        () = tokio::time::sleep(FIRST_SWEEP) => tracing::warn!("the first sweep is late"),
-    }
-    tell_systemd(&[NotifyState::Ready, NotifyState::Status("observing")]);
-
+    let stop = tokio::select! {
+        swept = first_sweep.wait_for(|s| s.sweep.count > 0) => { drop(swept); false }
+        () = tokio::time::sleep(FIRST_SWEEP) => { tracing::warn!("the first sweep is late"); false }
+        () = asked.to_stop.next() => true,
+    };
     let mut app = App { args, environment, config, collector, commands, status, progress, reloads };
-    let ended = app.serve_until_stopped(&mut end).await;
+    let mut ended = None;
+    if !stop {
+        tell_systemd(&[NotifyState::Ready, NotifyState::Status("observing")]);
+        ended = app.serve_until_stopped(&mut asked, &mut end).await;
+    }
 
     tell_systemd(&[NotifyState::Stopping]);
     app.collector.stop();
@@ -201,22 +206,49 @@ async fn show_progress(progress: Arc<Progress>) {
     }
 }
 
+/// What signals ask for.
+struct Asked {
+    /// SIGTERM and SIGINT.
+    to_stop: Either,
+    /// SIGHUP.
+    to_reload: Either,
+}
+
+impl Asked {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            to_stop: Either::of(&[SignalKind::terminate(), SignalKind::interrupt()])?,
+            to_reload: Either::of(&[SignalKind::hangup()])?,
+        })
+    }
+}
+
+/// Signals that ask for the same.
+struct Either(Vec<Signal>);
+
+impl Either {
+    fn of(kinds: &[SignalKind]) -> std::io::Result<Self> {
+        kinds.iter().map(|&kind| signal(kind)).collect::<Result<_, _>>().map(Self)
+    }
+
+    async fn next(&mut self) {
+        futures::future::select_all(self.0.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+    }
+}
+
 impl App<'_> {
     /// `None` when it was asked to stop; else how the aggregation ended by itself: the collecting thread
     /// failed and says why, or nobody reads the output any more.
     async fn serve_until_stopped(
         &mut self,
+        asked: &mut Asked,
         aggregating: &mut oneshot::Receiver<End>,
     ) -> Option<Result<End, oneshot::error::RecvError>> {
-        let wait = |kind| signal(kind).expect("these signals can be handled");
-        let (mut terminate, mut interrupt, mut hangup) =
-            (wait(SignalKind::terminate()), wait(SignalKind::interrupt()), wait(SignalKind::hangup()));
         let mut watchdog = Watchdog::new(self.status.clone(), Arc::clone(&self.progress));
         loop {
             tokio::select! {
-                _ = terminate.recv() => return None,
-                _ = interrupt.recv() => return None,
-                _ = hangup.recv() => drop(self.reload().await),
+                () = asked.to_stop.next() => return None,
+                () = asked.to_reload.next() => drop(self.reload().await),
                 Some(answer) = self.reloads.recv() => {
                     // Whoever wished it may have gone; the log has it as well.
                     let _ = answer.send(self.reload().await);

@@ -124,3 +124,11 @@ fn the_watchdog_is_fed_while_every_stage_gets_on() {
     }
     daemon.stop().unwrap();
 }
+
+#[test]
+fn one_that_is_stopped_as_soon_as_it_is_ready_stops_in_order() {
+    let _host = Host::acquire().unwrap();
+    for _ in 0..3 {
+        Daemon::start("").unwrap().stop().unwrap();
+    }
+}
