@@ -14,6 +14,8 @@ pub enum Exit {
     Usage = 2,
     /// `audit --diff`: what listens is not what the baseline has.
     Drift = netsonde_audit::drift::EXIT_DRIFT,
+    /// `status`: the daemon answers, and something of it is degraded or has failed.
+    Degraded = 4,
     /// netsonde cannot work on this host or for this user: a capability or the kernel's BTF is missing.
     CannotRun = 77,
     /// The configuration is wrong (`EX_CONFIG` of sysexits.h).

@@ -14,6 +14,8 @@ mod enrich;
 mod exit;
 mod export;
 mod history;
+mod privileges;
+mod progress;
 #[cfg(test)]
 mod reference;
 mod registry;
@@ -27,7 +29,7 @@ use clap::Parser;
 use netsonde_audit::format::TableOptions;
 use tracing::level_filters::LevelFilter;
 
-use crate::cli::{AuditArgs, Cli, Command, ConfigArgs, RunArgs, StatusArgs};
+use crate::cli::{AuditArgs, Cli, Command, ConfigArgs, ReloadArgs, RunArgs, StatusArgs};
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         .map_err(Into::into),
         Command::Status(args) => status(&args),
         Command::Audit(args) => audit(&args),
+        Command::Reload(args) => reload(&args),
     };
     outcome.unwrap_or_else(|e| complain(&format!("{e:#}"), Exit::Failure)).into()
 }
@@ -53,9 +56,17 @@ fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         Err(e) => return Ok(complain(&e.to_string(), Exit::Config)),
     };
     log_to_stderr(config.log.level);
-    // One thread for the work, one that keeps its exporters and the API going meanwhile.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let outcome = runtime.block_on(app::run(args, config, &environment));
+    let prepared = match app::prepare(&config)? {
+        Ok(prepared) => prepared,
+        Err(exit) => return Ok(exit),
+    };
+    // For the exporters: whatever else works has a thread of its own.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .on_thread_start(privileges::keep_none)
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(app::run(args, config, prepared, &environment));
     runtime.shutdown_background();
     outcome
 }
@@ -67,6 +78,16 @@ fn status(args: &StatusArgs) -> anyhow::Result<Exit> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(cli::status::status(&config.api.socket, args.json, &mut stdout()))
+}
+
+fn reload(args: &ReloadArgs) -> anyhow::Result<Exit> {
+    // What is wrong with the file is said at once: the daemon would say the same.
+    let config = match configuration(&args.config) {
+        Ok(config) => config,
+        Err(e) => return Ok(complain(&e.to_string(), Exit::Config)),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(cli::reload::reload(&config.api.socket, &mut stdout(), &mut stderr()))
 }
 
 fn audit(args: &AuditArgs) -> anyhow::Result<Exit> {

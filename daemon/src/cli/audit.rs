@@ -257,7 +257,7 @@ fn not_allowed(socket: &Path) -> String {
     let group = fs::metadata(socket).ok().map(|found| found.gid());
     let who = match group {
         None => "a member of its group".to_owned(),
-        Some(0) => "a member of its group, which is root's: give the socket another (chgrp)".to_owned(),
+        Some(0) => "a member of its group, which is root's: give it another (`api.group`)".to_owned(),
         Some(gid) => {
             let groups = fs::read_to_string("/etc/group").unwrap_or_default();
             match group_name(&groups, gid) {

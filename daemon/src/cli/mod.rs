@@ -14,6 +14,7 @@ use crate::config::{Output, Overrides, parse_duration, parse_interval};
 mod ask;
 pub mod audit;
 pub mod check_config;
+pub mod reload;
 mod since;
 pub mod status;
 
@@ -23,6 +24,7 @@ Exit codes:
   1   failed while running
   2   wrong command line
   3   audit --diff: what listens differs from the baseline
+  4   status: the daemon answers, and something is degraded or has failed
   77  cannot run here: a capability or the kernel's BTF is missing
   78  wrong configuration";
 
@@ -52,6 +54,8 @@ pub enum Command {
     /// Check the configuration and print it as it takes effect, with where each value comes from
     CheckConfig(CheckConfigArgs),
     /// Show how the running daemon is doing
+    ///
+    /// The exit code is 0 when all is well, 4 when something is degraded or has failed, and 1 when no daemon answers.
     Status(StatusArgs),
     /// Show what listens on this host, and what has changed since it was right
     ///
@@ -59,6 +63,11 @@ pub enum Command {
     /// who opened a socket, when, and what it accepted is not known then.
     #[command(after_help = AUDIT_EXIT_CODES)]
     Audit(Box<AuditArgs>),
+    /// Have the running daemon read its configuration again, as SIGHUP does, and say what came of it
+    ///
+    /// Asks for root, or for the user that the daemon runs as. A file that is wrong changes nothing, and the exit code
+    /// is 78.
+    Reload(ReloadArgs),
 }
 
 /// Which configuration.
@@ -204,6 +213,14 @@ fn moment(text: &str) -> Result<Moment, String> {
 
 fn format(text: &str) -> Result<Format, String> {
     Format::parse(text)
+}
+
+/// Flags of `netsonde reload`.
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    /// The configuration file, which names the daemon's socket.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub async fn status(socket: &Path, json: bool, out: &mut impl Write) -> anyhow::
     }
     Ok(match answer.grade {
         Grade::Ok => Exit::Ok,
-        Grade::Degraded | Grade::Failed => Exit::Failure,
+        Grade::Degraded | Grade::Failed => Exit::Degraded,
     })
 }
 

@@ -14,6 +14,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::telemetry::Temporality;
 
+mod api;
 mod audit;
 mod dns;
 mod document;
@@ -32,12 +33,15 @@ mod units;
 mod validate;
 mod words;
 
+pub use api::Api;
 pub use dns::Dns;
 pub use document::ConfigError;
 pub use history::HistoryConfig;
 pub use output::{Output, parse_interval};
 pub use reader::{Environment, Origin};
 pub use render::render;
+#[cfg(test)]
+pub use tests::right;
 pub use tls::Tls;
 pub use units::parse_duration;
 pub use words::{EventKind, FlowAttribute, Word};
@@ -77,6 +81,8 @@ pub struct Config {
     pub limits: Limits,
     /// The local API.
     pub api: Api,
+    /// What the daemon tells of itself; `[self]` in the file.
+    pub own: Own,
     /// The daemon's own log.
     pub log: Log,
     /// Resource attributes that were configured, `service.name` always among them.
@@ -171,11 +177,11 @@ pub struct Limits {
     pub listeners: NonZeroU32,
 }
 
-/// The local API.
+/// What the daemon tells of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Api {
-    /// Path of the Unix socket; absolute, and short enough for a socket address.
-    pub socket: PathBuf,
+pub struct Own {
+    /// Have the kernel measure the run time of BPF programs.
+    pub program_statistics: bool,
 }
 
 /// The daemon's own log.

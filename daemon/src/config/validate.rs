@@ -16,8 +16,8 @@ use super::reader::{Environment, Origin, Place, Reader};
 use super::select;
 use super::units::{format_size, parse_duration, parse_size};
 use super::words::{EventKind, FlowAttribute, Word, did_you_mean};
-use super::{Api, Config, Events, Export, Limits, Log, Metrics, Output, Overrides, ProcessConfig, Signals};
-use super::{audit, dns, history, tls};
+use super::{Config, Events, Export, Limits, Log, Metrics, Output, Overrides, Own, ProcessConfig, Signals};
+use super::{api, audit, dns, history, tls};
 use crate::telemetry::Temporality;
 
 /// What an interval may be.
@@ -33,7 +33,6 @@ const DEFAULT_LISTENERS: NonZeroU32 = NonZeroU32::new(16_384).unwrap();
 const DEFAULT_RING: NonZeroU32 = NonZeroU32::new(1 << 20).unwrap();
 /// Messages have up to 1.5 KiB each, and a burst of them must find room until the next reading.
 const DEFAULT_DNS_RING: NonZeroU32 = NonZeroU32::new(4 << 20).unwrap();
-const DEFAULT_SOCKET: &str = "/run/netsonde/netsonde.sock";
 
 /// Checks a file's text (its name and content, if there is a file), the environment and the flags.
 ///
@@ -70,8 +69,14 @@ pub fn validate(
         tls: tls::read(&mut reader, raw.tls),
         metrics: metrics(&mut reader, raw.metrics, interval, known_metrics),
         limits: limits(&mut reader, raw.limits),
-        api: Api {
-            socket: reader.value("api.socket", raw.api.socket, DEFAULT_SOCKET.into(), |text| socket(text)),
+        api: api::read(&mut reader, raw.api),
+        own: Own {
+            program_statistics: reader.value(
+                "self.program_statistics",
+                raw.own.program_statistics,
+                false,
+                |on| Ok(*on),
+            ),
         },
         log: Log {
             level: reader.value("log.level", raw.log.level, LevelFilter::INFO, |text| Word::parse(text)),
@@ -136,15 +141,6 @@ pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
         return Err(format!("{text:?} is not an absolute path; begin it with /"));
     }
     Ok(PathBuf::from(text))
-}
-
-fn socket(text: &str) -> Result<PathBuf, String> {
-    // sockaddr_un holds 108 bytes, the closing zero included.
-    const LONGEST: usize = 107;
-    if text.len() > LONGEST {
-        return Err(format!("the path has {} bytes; a Unix socket's may have {LONGEST}", text.len()));
-    }
-    absolute(text)
 }
 
 fn events(reader: &mut Reader<'_>, raw: raw::Events) -> Events {

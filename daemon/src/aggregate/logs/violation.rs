@@ -200,7 +200,7 @@ mod tests {
         let id = ProcessId { pid: 42, start_ns: 5 };
         let parent = Arc::new(Process::example(ProcessId { pid: 1, start_ns: 1 }, "/sbin/init", None));
         let process = Process::example(id, "/usr/sbin/in.telnetd", Some(parent));
-        let ownership = Ownership { process: Some(&process), user: "me".into(), holders: &[] };
+        let ownership = Ownership { process: Some(&process), user: "me".into(), holders: &[], own: false };
         let owner = Owner { process: id, image: 0, uid: 1000 };
         let record = violation(&listener(), "no-telnet", Some((owner, &ownership)), 5, &clock);
         check(&record);

@@ -108,7 +108,8 @@ impl Aggregation {
         let process = owner.and_then(|owner| self.processes.resolve(owner));
         let holders = self.holders_of(cookie);
         let user = owner.and_then(user_id).map_or_else(|| "".into(), |uid| self.users.name(uid));
-        let ownership = Ownership { process: process.as_deref(), user, holders: &holders };
+        let own = owner.is_some_and(|owner| self.is_own(owner));
+        let ownership = Ownership { process: process.as_deref(), user, holders: &holders, own };
         let owned = owner.map(|owner| (owner, &ownership));
         self.pending_logs.push(logs::violation::violation(row, &rule, owned, at, clock));
         self.violated = true;
