@@ -283,7 +283,7 @@ fn exporters(config: &Config, environment: Environment<'_>) -> anyhow::Result<Ex
         let plain = environment("NO_COLOR").is_some_and(|v| !v.is_empty());
         destinations.push(Destination::Console { color: !plain && std::io::stdout().is_terminal() });
     }
-    Exporters::start(destinations, &resource(config))
+    Exporters::start(destinations, &resource(config), &config.export.spool)
 }
 
 /// The host and this service; what was configured wins.

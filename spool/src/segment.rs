@@ -182,7 +182,7 @@ pub fn scan(bytes: &[u8], offset: usize) -> Option<Found<'_>> {
         return Some(Found::Record { header, body, end });
     }
     // Bytes may also be missing or too many, so that the next record is not where this one's length says.
-    let aligned = end == bytes.len() || RecordHeader::decode(&bytes[end..]).is_some();
+    let aligned = RecordHeader::decode(&bytes[end..]).is_some();
     let end = if aligned { end } else { next_header(bytes, offset + 1) };
     Some(Found::BadBody { header, end })
 }

@@ -106,6 +106,8 @@ pub struct Record {
 pub struct Usage {
     /// Bytes of its segments, settled records that were not yet removed included.
     pub bytes: u64,
+    /// Bytes of the records that wait, damage between them included.
+    pub waiting_bytes: u64,
     /// Records that wait, one on lease included.
     pub records: u64,
     /// Items in them.
@@ -148,7 +150,7 @@ pub struct Spool {
 #[derive(Debug)]
 struct Segment {
     number: u64,
-    /// Where its first record begins.
+    /// Where its first record begins that is to be sent.
     start: u64,
     /// Bytes of it that we vouch for; what a failed write left behind does not count.
     bytes: u64,
@@ -500,8 +502,13 @@ impl Spool {
             Some(held) => Some(held.record.unix_ms),
             None => waiting.map(|segment| segment.first_ms.max(self.last_settled_ms)),
         };
+        let held_bytes = |held: &Held| RECORD_OVERHEAD + held.record.body.len() as u64;
+        let ahead: u64 =
+            self.segments.iter().map(|segment| segment.bytes.saturating_sub(segment.start)).sum();
+        let read = self.segments.front().map_or(0, |front| self.cursor.saturating_sub(front.start));
         Usage {
             bytes: self.bytes(),
+            waiting_bytes: ahead.saturating_sub(read) + self.held.as_ref().map_or(0, held_bytes),
             records: sum(|segment| segment.records) + records,
             items: sum(|segment| segment.items) + items,
             oldest_unix_ms: oldest,
@@ -704,13 +711,14 @@ impl Walk {
             self.pending.get_or_insert((0, 0));
         }
         while let Some(found) = scan(bytes, offset) {
+            let begin = offset as u64;
             offset = found.end();
             match found {
                 Found::Record { header, .. } => {
                     good = offset as u64;
                     if self.take(&header, losses) {
                         if segment.records == 0 {
-                            segment.first_ms = header.unix_ms;
+                            (segment.start, segment.first_ms) = (begin, header.unix_ms);
                         }
                         segment.records += 1;
                         segment.items = segment.items.saturating_add(header.items.into());

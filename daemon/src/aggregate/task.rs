@@ -26,13 +26,15 @@ use super::logs::Ownership;
 use super::series::Store;
 use super::status::{
     DNS_EVENT_RATE_LIMITED, DestinationStatus, LaneStatus, Loss, ProcessStatus, ProgramStatus, RuleStatus,
-    SeriesStatus, SignalStatus, Status, SweepStatus,
+    SeriesStatus, SignalStatus, SpoolStatus, Status, SweepStatus,
 };
 use super::{logs, own};
 use crate::collect::{Collected, Reading, SweepReport};
 use crate::config::Config;
 use crate::enrich::{Clock, Masker, Names, Process, ProcessTable, SearchSuffixes, Users};
-use crate::export::{DestinationStatistics, Exporters, LossReason, Signal, SignalStatistics};
+use crate::export::{
+    DestinationStatistics, Exporters, LossReason, Signal, SignalStatistics, SpoolState, SpoolStatistics,
+};
 use crate::select::{ProcessFacts, Selection, Selections};
 use crate::telemetry::{LogRecord, MetricData, Telemetry};
 
@@ -521,7 +523,27 @@ fn destination_status(of: &DestinationStatistics) -> DestinationStatus {
 fn lane_status(signal: Signal, of: &SignalStatistics) -> LaneStatus {
     let mut outcomes = vec![("delivered", of.delivered), ("rejected", of.rejected)];
     outcomes.extend(LossReason::ALL.iter().map(|&reason| (reason.name(), of.lost(reason))));
-    LaneStatus { signal: signal.name(), outcomes, queue_bytes: of.queue_bytes }
+    LaneStatus {
+        signal: signal.name(),
+        outcomes,
+        waiting: of.pending(),
+        restored: of.restored,
+        queue_bytes: of.queue_bytes,
+        spool: (of.spool.state != SpoolState::Off).then(|| spool_status(&of.spool)),
+    }
+}
+
+fn spool_status(of: &SpoolStatistics) -> SpoolStatus {
+    // A clock that was set back makes nothing older.
+    let age = of.oldest.and_then(|oldest| oldest.elapsed().ok());
+    SpoolStatus {
+        state: of.state.name(),
+        error: of.error.clone(),
+        bytes: of.bytes,
+        limit: of.limit,
+        records: of.records,
+        oldest_seconds: age.unwrap_or_default().as_secs_f64(),
+    }
 }
 
 /// How far a listening address reaches. Shared and unique local addresses count as private

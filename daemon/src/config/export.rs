@@ -77,3 +77,12 @@ pub enum FileTarget {
     /// Any other path; created 0640 when absent.
     Path(PathBuf),
 }
+
+/// Where requests wait on disk while their collector is away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolConfig {
+    /// Absolute; each destination has a directory in it. `None`: they wait in memory.
+    pub path: Option<PathBuf>,
+    /// Bytes that each destination may use.
+    pub size: u64,
+}

@@ -37,7 +37,7 @@ pub use render::render;
 pub use tls::Tls;
 pub use words::{EventKind, FlowAttribute, Word};
 
-use export::{FileConfig, OtlpConfig};
+use export::{FileConfig, OtlpConfig, SpoolConfig};
 use select::SelectConfig;
 
 /// The file that is read when none is named; it may be missing.
@@ -84,6 +84,8 @@ pub struct Export {
     /// Readable lines on standard output: asked for, or because there is no other destination. Never
     /// together with a file exporter on standard output.
     pub console: bool,
+    /// Where requests to collectors wait.
+    pub spool: SpoolConfig,
 }
 
 /// What is observed, one switch a signal.

@@ -36,6 +36,7 @@ pub struct Raw {
 pub struct Export {
     pub otlp: Otlp,
     pub file: File,
+    pub spool: Spool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -52,6 +53,13 @@ pub struct Otlp {
 #[serde(deny_unknown_fields, default)]
 pub struct File {
     pub path: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Spool {
+    pub path: Field<String>,
+    pub size: Field<SizeText>,
 }
 
 #[derive(Debug, Default, Deserialize)]

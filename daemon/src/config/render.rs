@@ -118,6 +118,13 @@ fn exporters(page: &mut Page<'_>, config: &Config) {
             page.key("export.otlp.headers", format!("{{ {} }}", pairs.join(", ")));
         }
     }
+    if config.export.otlp.is_some() {
+        let spool = &config.export.spool;
+        page.section("export.spool");
+        let path = spool.path.as_ref().map_or(String::new(), |path| path.display().to_string());
+        page.key("export.spool.path", quoted(&path));
+        page.key("export.spool.size", quoted(&format_size(spool.size)));
+    }
     for (index, file) in config.export.files.iter().enumerate() {
         let target = match &file.target {
             FileTarget::Stdout => "-".to_owned(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use super::document::{ConfigError, Document, join_key};
-use super::export::{FileConfig, FileTarget};
+use super::export::{FileConfig, FileTarget, SpoolConfig};
 use super::otlp::{self, parse_pairs};
 use super::raw::{self, Raw};
 use super::reader::{Environment, Origin, Place, Reader};
@@ -32,6 +32,10 @@ const DEFAULT_PROCESSES: NonZeroU32 = NonZeroU32::new(32_768).unwrap();
 const DEFAULT_RING: NonZeroU32 = NonZeroU32::new(1 << 20).unwrap();
 /// Messages have up to 1.5 KiB each, and a burst of them must find room until the next reading.
 const DEFAULT_DNS_RING: NonZeroU32 = NonZeroU32::new(4 << 20).unwrap();
+const DEFAULT_SPOOL: &str = "/var/lib/netsonde/spool";
+const DEFAULT_SPOOL_SIZE: u64 = 256 << 20;
+/// A request has up to 4 MiB, and each signal has half of it.
+const SPOOL_SIZES: RangeInclusive<u64> = 16 << 20..=1 << 40;
 const DEFAULT_SOCKET: &str = "/run/netsonde/netsonde.sock";
 
 /// Checks a file's text (its name and content, if there is a file), the environment and the flags.
@@ -95,9 +99,15 @@ fn export(reader: &mut Reader<'_>, raw: raw::Export, outputs: Vec<Output>) -> Ex
     // Read in any case: what is wrong in the file is wrong with and without flags.
     let otlp = otlp::read(reader, raw.otlp);
     let file = reader.optional("export.file.path", raw.file.path, |text| file_target(text));
-    let mut export = Export { otlp, files: file.into_iter().collect(), console: false };
+    let spool = spool(reader, raw.spool);
+    let mut export = Export { otlp, files: file.into_iter().collect(), console: false, spool };
     if !outputs.is_empty() {
-        export = Export { otlp: None, files: Vec::new(), console: outputs.contains(&Output::Console) };
+        export = Export {
+            otlp: None,
+            files: Vec::new(),
+            console: outputs.contains(&Output::Console),
+            spool: export.spool,
+        };
         for key in ["export.file.path", "export.otlp.endpoint"] {
             reader.set_place(key, Place::CommandLine("--output"));
         }
@@ -117,6 +127,32 @@ fn export(reader: &mut Reader<'_>, raw: raw::Export, outputs: Vec<Output>) -> Ex
     }
     export.console |= export.otlp.is_none() && export.files.is_empty();
     export
+}
+
+fn spool(reader: &mut Reader<'_>, raw: raw::Spool) -> SpoolConfig {
+    let written = reader.optional("export.spool.path", raw.path, |text| {
+        if text.is_empty() { Ok(None) } else { absolute(text).map(Some) }
+    });
+    // What the file says goes before what systemd offers, which is a place and not a wish.
+    let path = written.unwrap_or_else(|| {
+        let offered = reader.variable("STATE_DIRECTORY", "export.spool.path", |text| state_directory(text));
+        Some(offered.unwrap_or_else(|| DEFAULT_SPOOL.into()))
+    });
+    let size = reader.value("export.spool.size", raw.size, DEFAULT_SPOOL_SIZE, |text| {
+        let size = parse_size(&text.0)?;
+        if SPOOL_SIZES.contains(&size) {
+            return Ok(size);
+        }
+        let (low, high) = (format_size(*SPOOL_SIZES.start()), format_size(*SPOOL_SIZES.end()));
+        Err(format!("{:?} is out of range; it may be from {low} to {high}", text.0))
+    });
+    SpoolConfig { path, size }
+}
+
+/// systemd.exec(5), `StateDirectory=`: absolute paths, with colons between them.
+fn state_directory(text: &str) -> Result<PathBuf, String> {
+    let first = text.split(':').next().unwrap_or_default();
+    absolute(first).map(|path| path.join("spool"))
 }
 
 fn file_target(text: &str) -> Result<FileConfig, String> {

@@ -16,7 +16,7 @@ const FLAGS: [(&str, &str); 3] =
     [("interval", "--interval"), ("export.otlp.endpoint", "--output"), ("export.file.path", "--output")];
 
 /// How each variable is written, with a value that is right beside the defaults.
-const VARIABLES: [(&str, &str, &str); 18] = [
+const VARIABLES: [(&str, &str, &str); 19] = [
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317", "a URL, as in the file"),
     (
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
@@ -43,6 +43,11 @@ const VARIABLES: [(&str, &str, &str); 18] = [
     ),
     ("OTEL_RESOURCE_ATTRIBUTES", "a=b", PAIRS),
     ("OTEL_SERVICE_NAME", "edge", "the name alone"),
+    (
+        "STATE_DIRECTORY",
+        "/var/lib/netsonde",
+        "set by systemd; counts where the file has no path, and `/spool` is appended",
+    ),
 ];
 const SAME: &str = "accepted when metrics and logs come to the same";
 const PAIRS: &str = "`key1=value1,key2=value2`, values percent-encoded";

@@ -156,7 +156,8 @@ fn outcome_of(status: &Status) -> Outcome {
         Code::Unknown | Code::Internal if local => Code::Unavailable,
         code => code,
     };
-    classify_grpc(code, status.get_details_retry_info().and_then(|info| info.retry_delay))
+    let retry_info = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    classify_grpc(code, retry_info, status.message())
 }
 
 fn describe(status: &Status) -> String {

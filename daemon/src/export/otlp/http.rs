@@ -110,7 +110,7 @@ async fn answer(signal: Signal, response: Response, bytes: u64) -> Reply {
             let (rejected, detail) = partial_success(signal, &body);
             Reply { outcome: Outcome::Delivered { rejected }, detail, bytes }
         }
-        Outcome::Retry { .. } | Outcome::Refused => {
+        Outcome::Retry { .. } | Outcome::Refused | Outcome::TooLarge => {
             let mut detail = status.to_string();
             let message = tonic_types::Status::decode(&body[..]).map(|status| status.message);
             if protobuf && let Ok(message) = message {

@@ -1,16 +1,19 @@
 //! One OTLP collector as a destination: a lane for each signal, so that neither a flood of logs nor a
 //! refused path can hold up the metrics.
 //!
-//! Owns the life of a request from a batch to its settlement: cut, encoded, queued, sent, tried again.
-//! `encode` and `split` make requests, `queue` keeps them, `grpc` and `http` carry them, `outcome` decides.
+//! Owns the life of a request from a batch to its settlement: cut, encoded, stored, sent, tried again.
+//! `encode` and `split` make requests, `store` keeps them on disk or in memory (`queue`) and `keeper` the runtime
+//! from waiting for that, `grpc` and `http` carry them, `outcome` decides.
 
 mod encode;
 mod grpc;
 mod http;
+mod keeper;
 mod lane;
 mod outcome;
 mod queue;
 mod split;
+mod store;
 
 use std::sync::Arc;
 
@@ -19,6 +22,7 @@ use bytes::Bytes;
 pub use encode::resource;
 pub use lane::{LaneHandle, start};
 pub use split::{MAX_REQUEST_BYTES, Message, Parts};
+pub use store::SpoolSettings;
 
 use self::grpc::GrpcClient;
 use self::http::HttpClient;

@@ -2,6 +2,7 @@
 
 mod grpc;
 mod http;
+mod spooled;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::export::{Compression, OtlpConfig, Protocol, Secret};
+use crate::config::export::{Compression, OtlpConfig, Protocol, Secret, SpoolConfig};
 use crate::export::statistics::{DestinationStatistics, LossReason, Signal};
 use crate::export::testing::{self, IO, text};
 use crate::export::{Destination, Exporters};
@@ -32,7 +33,13 @@ fn config(protocol: Protocol, origin: &str) -> OtlpConfig {
 
 fn start(config: OtlpConfig) -> Exporters {
     let resource = [("service.name".into(), text("netsonde"))];
-    Exporters::start(vec![Destination::Otlp(config)], &resource).unwrap()
+    Exporters::start(vec![Destination::Otlp(config)], &resource, &testing::NO_SPOOL).unwrap()
+}
+
+/// With a spool in this directory.
+fn start_spooled(config: OtlpConfig, directory: &std::path::Path) -> Exporters {
+    let spool = SpoolConfig { path: Some(directory.to_owned()), size: 64 << 20 };
+    Exporters::start(vec![Destination::Otlp(config)], &[], &spool).unwrap()
 }
 
 fn metrics(points: i64) -> Telemetry {
@@ -81,7 +88,8 @@ fn free_port() -> u16 {
 
 #[tokio::test]
 async fn configurations_that_cannot_work_are_told_at_start() {
-    let start = |config| Exporters::start(vec![Destination::Otlp(config)], &[]).unwrap_err();
+    let start =
+        |config| Exporters::start(vec![Destination::Otlp(config)], &[], &testing::NO_SPOOL).unwrap_err();
     for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
         let error = start(config(protocol, "not a url"));
         assert!(format!("{error:#}").contains("not a url"), "{error:#}");
