@@ -531,8 +531,11 @@ mod tests {
         // And while it runs.
         bytes[24 + 60] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
-        assert_eq!(drain(&mut second), [3]);
-        assert_eq!(second.report().lost, [(LossReason::SpoolDamaged, 1)]);
+        assert_eq!(second.lease().unwrap().items, 3);
+        second.settle();
+        assert!(second.lease().is_none());
+        let report = second.report();
+        assert_eq!((report.is_empty, &report.lost[..]), (true, &[(LossReason::SpoolDamaged, 1)][..]));
     }
 
     #[test]
