@@ -333,7 +333,10 @@ pub fn judge(status: &Status) -> Vec<Finding> {
             }
         }
         let grade = if lost.is_empty() && spools.is_empty() { Grade::Ok } else { Grade::Degraded };
-        let mut said = format!("{delivered} items delivered, {waiting} waiting");
+        let mut said = format!("{delivered} items delivered");
+        if waiting > 0 {
+            said.push_str(&format!(", {waiting} waiting"));
+        }
         let oldest = destination.signals.iter().filter_map(|lane| lane.spool.as_ref());
         let oldest = oldest.map(|spool| spool.oldest_seconds).fold(0.0, f64::max);
         if oldest >= 1.0 {

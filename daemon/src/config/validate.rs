@@ -135,7 +135,7 @@ fn spool(reader: &mut Reader<'_>, raw: raw::Spool) -> SpoolConfig {
     });
     // What the file says goes before what systemd offers, which is a place and not a wish.
     let path = written.unwrap_or_else(|| {
-        let offered = reader.variable("STATE_DIRECTORY", "export.spool.path", |text| state_directory(text));
+        let offered = reader.variable("STATE_DIRECTORY", "export.spool.path", state_directory);
         Some(offered.unwrap_or_else(|| DEFAULT_SPOOL.into()))
     });
     let size = reader.value("export.spool.size", raw.size, DEFAULT_SPOOL_SIZE, |text| {
