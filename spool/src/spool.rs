@@ -322,6 +322,7 @@ impl Spool {
         if self.active.is_none() || self.segments.back().is_none_or(full) {
             self.roll()?;
         }
+        let only = self.segments.len() == 1;
         let (Some(file), Some(segment)) = (&self.active, self.segments.back_mut()) else {
             return Err(PushError::Io(io::ErrorKind::NotFound.into()));
         };
@@ -334,10 +335,17 @@ impl Spool {
             kind,
             checksum: crc32fast::hash(body),
         };
-        let encoded = header.encode();
-        let written = file
-            .write_all_at(&encoded, segment.bytes)
-            .and_then(|()| file.write_all_at(body, segment.bytes + encoded.len() as u64));
+        let mut written = append(file, segment.bytes, &header, body);
+        let settled = segment.records == 0 && self.held.is_none();
+        if written.is_err() && settled && segment.bytes > segment.start && only {
+            // Only what is settled takes room here.
+            self.position.sync()?;
+            self.unsynced_position = None;
+            file.set_len(segment.start)?;
+            segment.bytes = segment.start;
+            self.cursor = segment.start;
+            written = append(file, segment.bytes, &header, body);
+        }
         if let Err(error) = written {
             // What was begun must not be taken for a record; if it cannot be cut, nothing follows it.
             if file.set_len(segment.bytes).is_err() {
@@ -425,6 +433,8 @@ impl Spool {
         self.next_read = self.next_read.max(front.after.sequence);
         self.begin_front();
         self.write_position(front.after)?;
+        self.unsynced_position = None;
+        self.position.sync()?;
         Ok(true)
     }
 
@@ -676,6 +686,10 @@ impl Spool {
             && front.records == 0
             && (self.active.is_none() || self.segments.len() > 1)
         {
+            // After a power cut, a position older than what is left would tell of a loss that was none.
+            if self.unsynced_position.take().is_some() {
+                self.position.sync()?;
+            }
             remove(&self.path(front.number))?;
             self.segments.pop_front();
             self.begin_front();
@@ -771,6 +785,12 @@ impl Walk {
             losses.add(Loss::Torn, records, items);
         }
     }
+}
+
+/// Writes a record at an offset.
+fn append(file: &File, offset: u64, header: &RecordHeader, body: &[u8]) -> io::Result<()> {
+    file.write_all_at(&header.encode(), offset)?;
+    file.write_all_at(body, offset + RECORD_OVERHEAD)
 }
 
 fn segment_number(name: &str) -> Option<u64> {
