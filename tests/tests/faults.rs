@@ -267,9 +267,15 @@ fn connections_that_are_reset_or_not_read_are_left_and_nothing_is_twice() {
 fn what_a_collector_rejects_or_refuses_is_counted_and_the_rest_arrives() {
     for protocol in PROTOCOLS {
         let scene = Scene::new(protocol);
-        // The first requests are of the daemon's start, long before the traffic.
         let _collector = scene.collector(r#"[{"reject": 3}, {"refuse": true}]"#);
         let daemon = scene.daemon();
+        // Both answers are for requests of the daemon's start, not for those that tell of the traffic.
+        let told = || {
+            ["rejected part of a request", "it is dropped"]
+                .iter()
+                .all(|words| daemon.errors().contains(words))
+        };
+        assert!(command::until(PATIENCE, || Ok(told())).unwrap(), "{}", daemon.errors());
         let traffic = scene.traffic("rejected");
         scene.assert_arrives(&traffic);
         let said = |telemetry: &Telemetry| {
