@@ -13,14 +13,17 @@ use tracing::level_filters::LevelFilter;
 
 use crate::telemetry::Temporality;
 
+mod certificates;
 mod dns;
 mod document;
 pub mod export;
 mod otlp;
 mod output;
+mod proxy;
 mod raw;
 mod reader;
 mod render;
+mod secret;
 pub mod select;
 #[cfg(test)]
 mod tests;
@@ -77,8 +80,8 @@ pub struct Config {
 /// Where telemetry goes; there is always at least one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export {
-    /// An OTLP collector.
-    pub otlp: Option<OtlpConfig>,
+    /// OTLP collectors, each with a name of its own.
+    pub otlp: Vec<OtlpConfig>,
     /// OTLP/JSON lines; the configuration file names at most one, the command line any number, none twice.
     pub files: Vec<FileConfig>,
     /// Readable lines on standard output: asked for, or because there is no other destination. Never
@@ -213,6 +216,27 @@ pub struct Loaded {
 /// The file cannot be read, or a key, variable or flag is wrong. Each problem says where it is and what to
 /// write instead.
 pub fn load(sources: Sources<'_>) -> Result<Loaded, ConfigError> {
+    read(sources, Secrets::Read)
+}
+
+/// Likewise, for somebody who sends nothing and may not see secrets: files with certificates, keys and values of
+/// headers are neither read nor missed.
+///
+/// # Errors
+///
+/// As of [`load`], what is wrong with those files excepted.
+pub fn load_without_secrets(sources: Sources<'_>) -> Result<Loaded, ConfigError> {
+    read(sources, Secrets::Leave)
+}
+
+/// What becomes of files that hold secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Secrets {
+    Read,
+    Leave,
+}
+
+fn read(sources: Sources<'_>, secrets: Secrets) -> Result<Loaded, ConfigError> {
     let path = sources.file.unwrap_or(Path::new(DEFAULT_PATH));
     let text = match std::fs::read_to_string(path) {
         Ok(text) => Some(text),
@@ -225,6 +249,6 @@ pub fn load(sources: Sources<'_>) -> Result<Loaded, ConfigError> {
     let name = path.display().to_string();
     let written = text.as_deref().map(|text| (name.as_str(), text));
     let (config, origins) =
-        validate::validate(written, sources.environment, sources.overrides, sources.known_metrics)?;
+        validate::validate(written, sources.environment, sources.overrides, sources.known_metrics, secrets)?;
     Ok(Loaded { config, origins, file })
 }

@@ -13,7 +13,8 @@ pub fn parse(text: &str, variables: &[(&str, &str)], overrides: Overrides) -> Re
     let environment = |name: &str| {
         variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
     };
-    let (config, origins) = validate::validate(Some(("test.toml", text)), &environment, overrides, METRICS)?;
+    let (config, origins) =
+        validate::validate(Some(("test.toml", text)), &environment, overrides, METRICS, Secrets::Read)?;
     Ok(Loaded { config, origins, file: Some("test.toml".into()) })
 }
 

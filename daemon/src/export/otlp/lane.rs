@@ -49,7 +49,7 @@ pub fn start(
         transport: Transport::new(config, signal)?,
         ledger,
         health: HealthLog::new(),
-        destination: format!("otlp {}", config.metrics_url),
+        destination: config.name.clone(),
         inbox,
         open: true,
         deadline: deadline_receiver,

@@ -2,17 +2,20 @@
 //! refused path can hold up the metrics.
 //!
 //! Owns the life of a request from a batch to its settlement: cut, encoded, queued, sent, tried again.
-//! `encode` and `split` make requests, `queue` keeps them, `grpc` and `http` carry them, `outcome` decides.
+//! `encode` and `split` make requests, `queue` keeps them, `grpc` and `http` carry them over what `dial` and `tls`
+//! connect, `outcome` decides.
 
+mod dial;
 mod encode;
 mod grpc;
+mod headers;
 mod http;
 mod lane;
 mod outcome;
 mod queue;
 mod split;
-
-use std::sync::Arc;
+mod stamp;
+mod tls;
 
 use bytes::Bytes;
 
@@ -66,17 +69,6 @@ impl Transport {
             Self::Grpc(client) => client.reconnect(),
             // A timed out exchange takes its HTTP/1.1 connection with it.
             Self::Http(_) => {}
-        }
-    }
-}
-
-/// Makes ring the process' TLS implementation. Whoever was first has chosen the same one: no other is built
-/// into netsonde.
-fn install_crypto_provider() {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        let provider: Result<(), Arc<_>> = rustls::crypto::ring::default_provider().install_default();
-        if provider.is_err() {
-            tracing::debug!("another task has installed the TLS provider meanwhile");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::export::{Compression, OtlpConfig, Protocol, Secret};
+use crate::config::export::{Compression, OtlpConfig, OtlpTls, Protocol, Proxies, Secret};
 use crate::export::statistics::{DestinationStatistics, LossReason, Signal};
 use crate::export::testing::{self, IO, text};
 use crate::export::{Destination, Exporters};
@@ -21,12 +21,15 @@ fn config(protocol: Protocol, origin: &str) -> OtlpConfig {
         Protocol::HttpProtobuf => format!("{origin}{path}"),
     };
     OtlpConfig {
+        name: "otlp".into(),
         protocol,
         metrics_url: url("/v1/metrics"),
         logs_url: url("/v1/logs"),
         headers: BTreeMap::from([("authorization".into(), Secret::new("Bearer token"))]),
         compression: Compression::Gzip,
         timeout: Duration::from_millis(500),
+        tls: OtlpTls::default(),
+        proxies: Proxies::default(),
     }
 }
 

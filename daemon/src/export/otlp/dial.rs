@@ -1,0 +1,216 @@
+//! The way to one collector: its address or that of a proxy, a tunnel through the proxy, the TLS handshake.
+//!
+//! Owns the connection until the first byte of HTTP, for gRPC and for HTTP alike; so there is one place where names
+//! are verified and proxies are asked. Which proxy and which certificates is the configuration's matter.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use http::Uri;
+use http::header::HeaderValue;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::proxy::matcher::Intercept;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use super::tls::Tls;
+use crate::config::export::{OtlpConfig, Protocol};
+
+/// Until a connection on which nothing moves is probed; a peer that vanished is noticed some minutes later.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Connects to the collector of one URL.
+#[derive(Debug, Clone)]
+pub struct Dialer {
+    http: HttpConnector,
+    proxy: Option<Intercept>,
+    /// Whether all goes through a tunnel: what is encrypted, and HTTP/2, which proxies do not pass on otherwise.
+    tunnel: bool,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Dialer {
+    /// Prepares the way to `url` without touching the network.
+    ///
+    /// # Errors
+    /// If the URL or the certificates cannot be used.
+    pub fn new(config: &OtlpConfig, url: &str) -> anyhow::Result<Self> {
+        let uri: Uri = url.parse().with_context(|| format!("invalid OTLP endpoint {url:?}"))?;
+        let host = uri.host().with_context(|| format!("OTLP endpoint {url:?} has no host"))?;
+        let tls = match uri.scheme_str() {
+            Some("http") => None,
+            Some("https") => {
+                let protocol: &[u8] = match config.protocol {
+                    Protocol::Grpc => b"h2",
+                    Protocol::HttpProtobuf => b"http/1.1",
+                };
+                let tls = Tls::new(&config.tls, host, protocol);
+                Some(Arc::new(tls.with_context(|| format!("cannot set up TLS for {url:?}"))?))
+            }
+            _ => bail!("OTLP endpoint {url:?} is neither http:// nor https://"),
+        };
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_keepalive(Some(KEEPALIVE));
+        let tunnel = tls.is_some() || config.protocol == Protocol::Grpc;
+        Ok(Self { http, proxy: config.proxies.of(url), tunnel, tls })
+    }
+
+    /// What a proxy wants to see in each request that it passes on itself, if that is what it does.
+    pub fn proxy_authorization(&self) -> Option<&HeaderValue> {
+        self.proxy.as_ref().filter(|_| !self.tunnel)?.basic_auth()
+    }
+
+    /// Whether requests are handed to a proxy, which may answer them itself.
+    pub fn forwards(&self) -> bool {
+        self.proxy.is_some() && !self.tunnel
+    }
+
+    async fn dial(mut self, uri: Uri) -> anyhow::Result<TokioIo<Stream>> {
+        let forwards = self.forwards();
+        let stream = match &self.proxy {
+            None => {
+                let to = place(&uri);
+                self.http.call(uri).await.with_context(|| format!("cannot connect to {to}"))?
+            }
+            Some(proxy) => {
+                let to = place(proxy.uri());
+                if self.tunnel {
+                    let mut tunnel = Tunnel::new(proxy.uri().clone(), self.http.clone());
+                    if let Some(authorization) = proxy.basic_auth() {
+                        tunnel = tunnel.with_auth(authorization.clone());
+                    }
+                    let through = with_port(uri).context("invalid OTLP endpoint")?;
+                    tunnel
+                        .call(through)
+                        .await
+                        .with_context(|| format!("cannot get through the proxy {to}"))?
+                } else {
+                    let stream = self.http.call(proxy.uri().clone()).await;
+                    stream.with_context(|| format!("cannot connect to the proxy {to}"))?
+                }
+            }
+        };
+        let stream = stream.into_inner();
+        let Some(tls) = self.tls else { return Ok(Stream::new(stream, forwards)) };
+        // Reads files when they have changed.
+        let prepared = Arc::clone(&tls);
+        let connector = tokio::task::spawn_blocking(move || prepared.connector()).await?;
+        let name = tls.server_name();
+        let shown = name.to_str().into_owned();
+        let stream = connector.connect(name, stream).await;
+        let stream = stream.with_context(|| format!("no TLS connection to {shown}"))?;
+        let negotiated = stream.get_ref().1.alpn_protocol();
+        // A server of HTTP/1.1 need not know of protocols; for HTTP/2 they are required (RFC 9113, section 3.3).
+        if negotiated != Some(tls.protocol()) && tls.protocol() == b"h2" {
+            bail!("{shown} does not offer HTTP/2, which gRPC needs; is it a port for http/protobuf?");
+        }
+        Ok(Stream::new(stream, forwards))
+    }
+}
+
+impl Service<Uri> for Dialer {
+    type Response = TokioIo<Stream>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<(), Self::Error>> {
+        self.http.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let dial = self.clone().dial(uri);
+        Box::pin(async move { dial.await.map_err(Into::into) })
+    }
+}
+
+/// Host and port, without anything that could be a secret.
+fn place(uri: &Uri) -> String {
+    let host = uri.host().unwrap_or_default();
+    uri.port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// The tunnel takes 443 for a missing port, whatever the scheme.
+fn with_port(uri: Uri) -> anyhow::Result<Uri> {
+    if uri.port().is_some() || uri.scheme_str() == Some("https") {
+        return Ok(uri);
+    }
+    let authority = format!("{}:80", uri.host().unwrap_or_default());
+    let mut parts = uri.into_parts();
+    parts.authority = Some(authority.parse()?);
+    Ok(Uri::from_parts(parts)?)
+}
+
+trait Io: AsyncRead + AsyncWrite + Send {}
+
+impl Io for TcpStream {}
+
+impl Io for tokio_rustls::client::TlsStream<TcpStream> {}
+
+/// A connection, encrypted or not.
+pub struct Stream {
+    io: Pin<Box<dyn Io>>,
+    /// Whether the other end is a proxy that wants whole URLs.
+    forwarded: bool,
+}
+
+impl Stream {
+    fn new(io: impl Io + 'static, forwarded: bool) -> TokioIo<Self> {
+        TokioIo::new(Self { io: Box::pin(io), forwarded })
+    }
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new().proxy(self.forwarded)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.io.as_mut().poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.io.as_mut().poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        self.io.as_mut().poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        self.io.as_mut().poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.io.as_mut().poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
