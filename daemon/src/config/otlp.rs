@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
@@ -33,6 +33,8 @@ const MAX_COLLECTORS: usize = 16;
 const LONGEST_NAME: usize = 32;
 /// What destinations of other kinds are called, with or without a number behind it.
 const OTHER_KINDS: [&str; 2] = ["file", "console"];
+
+const SERVICE_CREDENTIALS: &str = "/run/credentials/netsonde.service";
 
 const KEY: &str = "export.otlp";
 const METRICS_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT";
@@ -274,7 +276,8 @@ impl Collector<'_, '_> {
         }
         match self.reader.given("CREDENTIALS_DIRECTORY") {
             Some(directory) => Ok(absolute(&directory)?.join(name)),
-            None if self.secrets == Secrets::Leave => Ok(PathBuf::from(name)),
+            // Not read; where systemd would have it.
+            None if self.secrets == Secrets::Leave => Ok(Path::new(SERVICE_CREDENTIALS).join(name)),
             None => Err(format!(
                 "there is no credential {name:?}: CREDENTIALS_DIRECTORY is not set, as systemd does for a service \
                  with LoadCredential={name}:/path; to check by hand, set it to a folder with such a file"
@@ -441,7 +444,7 @@ fn header_value(text: &str) -> Result<Secret, String> {
 /// # Errors
 ///
 /// One sentence that names the file, never the value.
-pub fn header_from_file(path: &std::path::Path) -> Result<Secret, String> {
+pub fn header_from_file(path: &Path) -> Result<Secret, String> {
     let secret = Secret::from_file(path)?;
     header_value(secret.expose()).map_err(|message| format!("{}: {message}", path.display()))?;
     Ok(secret)

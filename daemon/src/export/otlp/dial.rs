@@ -3,6 +3,8 @@
 //! Owns the connection until the first byte of HTTP, for gRPC and for HTTP alike; so there is one place where names
 //! are verified and proxies are asked. Which proxy and which certificates is the configuration's matter.
 
+use std::error::Error;
+use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -75,12 +77,13 @@ impl Dialer {
         self.proxy.is_some() && !self.tunnel
     }
 
-    async fn dial(mut self, uri: Uri) -> anyhow::Result<TokioIo<Stream>> {
+    async fn dial(mut self, uri: Uri) -> Result<TokioIo<Stream>, DialError> {
         let forwards = self.forwards();
         let stream = match &self.proxy {
             None => {
                 let to = place(&uri);
-                self.http.call(uri).await.with_context(|| format!("cannot connect to {to}"))?
+                let stream = self.http.call(uri).await;
+                stream.map_err(|error| DialError::new(format!("cannot connect to {to}"), error))?
             }
             Some(proxy) => {
                 let to = place(proxy.uri());
@@ -89,47 +92,78 @@ impl Dialer {
                     if let Some(authorization) = proxy.basic_auth() {
                         tunnel = tunnel.with_auth(authorization.clone());
                     }
-                    let through = with_port(uri).context("invalid OTLP endpoint")?;
-                    tunnel
-                        .call(through)
-                        .await
-                        .with_context(|| format!("cannot get through the proxy {to}"))?
+                    let stream = tunnel.call(with_port(uri)).await;
+                    stream.map_err(|error| {
+                        DialError::new(format!("cannot get through the proxy {to}"), error)
+                    })?
                 } else {
                     let stream = self.http.call(proxy.uri().clone()).await;
-                    stream.with_context(|| format!("cannot connect to the proxy {to}"))?
+                    stream
+                        .map_err(|error| DialError::new(format!("cannot connect to the proxy {to}"), error))?
                 }
             }
         };
         let stream = stream.into_inner();
         let Some(tls) = self.tls else { return Ok(Stream::new(stream, forwards)) };
+        let name = tls.server_name();
+        let failed = format!("no TLS connection to {}", name.to_str());
         // Reads files when they have changed.
         let prepared = Arc::clone(&tls);
-        let connector = tokio::task::spawn_blocking(move || prepared.connector()).await?;
-        let name = tls.server_name();
-        let shown = name.to_str().into_owned();
-        let stream = connector.connect(name, stream).await;
-        let stream = stream.with_context(|| format!("no TLS connection to {shown}"))?;
+        let connector = match tokio::task::spawn_blocking(move || prepared.connector()).await {
+            Ok(connector) => connector,
+            Err(error) => return Err(DialError::new(failed, error)),
+        };
+        let stream = match connector.connect(name, stream).await {
+            Ok(stream) => stream,
+            Err(error) => return Err(DialError::new(failed, error)),
+        };
         let negotiated = stream.get_ref().1.alpn_protocol();
         // A server of HTTP/1.1 need not know of protocols; for HTTP/2 they are required (RFC 9113, section 3.3).
         if negotiated != Some(tls.protocol()) && tls.protocol() == b"h2" {
-            bail!("{shown} does not offer HTTP/2, which gRPC needs; is it a port for http/protobuf?");
+            let why = "it does not offer HTTP/2, which gRPC needs; is it a port for http/protobuf?";
+            return Err(DialError::new(failed, why));
         }
         Ok(Stream::new(stream, forwards))
     }
 }
 
+/// Why there is no connection.
+#[derive(Debug)]
+pub struct DialError {
+    what: String,
+    cause: Box<dyn Error + Send + Sync>,
+}
+
+impl DialError {
+    fn new(what: String, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { what, cause: cause.into() }
+    }
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Error for DialError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.cause.as_ref())
+    }
+}
+
 impl Service<Uri> for Dialer {
     type Response = TokioIo<Stream>;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Error = DialError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<(), Self::Error>> {
-        self.http.poll_ready(context).map_err(Into::into)
+        let ready = self.http.poll_ready(context);
+        ready.map_err(|error| DialError::new("cannot connect".to_owned(), error))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let dial = self.clone().dial(uri);
-        Box::pin(async move { dial.await.map_err(Into::into) })
+        Box::pin(self.clone().dial(uri))
     }
 }
 
@@ -140,14 +174,12 @@ fn place(uri: &Uri) -> String {
 }
 
 /// The tunnel takes 443 for a missing port, whatever the scheme.
-fn with_port(uri: Uri) -> anyhow::Result<Uri> {
+fn with_port(uri: Uri) -> Uri {
     if uri.port().is_some() || uri.scheme_str() == Some("https") {
-        return Ok(uri);
+        return uri;
     }
-    let authority = format!("{}:80", uri.host().unwrap_or_default());
-    let mut parts = uri.into_parts();
-    parts.authority = Some(authority.parse()?);
-    Ok(Uri::from_parts(parts)?)
+    let full = format!("http://{}:80/", uri.host().unwrap_or_default());
+    full.parse().unwrap_or(uri)
 }
 
 trait Io: AsyncRead + AsyncWrite + Send {}

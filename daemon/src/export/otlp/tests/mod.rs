@@ -2,8 +2,12 @@
 
 mod grpc;
 mod http;
+mod proxy;
+mod secrets;
+mod tls;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +79,20 @@ async fn settled(exporters: &Exporters) -> DestinationStatistics {
 
 async fn end(exporters: Exporters, within: Duration) -> DestinationStatistics {
     exporters.shutdown(Instant::now() + within).await.remove(0)
+}
+
+const PROTOCOLS: [Protocol; 2] = [Protocol::Grpc, Protocol::HttpProtobuf];
+
+/// The address of a collector that takes everything, without encryption.
+async fn plain_collector(protocol: Protocol) -> SocketAddr {
+    match protocol {
+        Protocol::Grpc => grpc::Collector::default().serve(0),
+        Protocol::HttpProtobuf => {
+            let config = http::Collector::default().config().await;
+            let url = url::Url::parse(&config.metrics_url).unwrap();
+            url.socket_addrs(|| None).unwrap()[0]
+        }
+    }
 }
 
 /// A port on which nobody listens.
