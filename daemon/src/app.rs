@@ -298,7 +298,7 @@ fn options(config: &Config) -> Options {
 
 fn exporters(config: &Config, environment: Environment<'_>) -> anyhow::Result<Exporters> {
     let mut destinations = Vec::new();
-    destinations.extend(config.export.otlp.iter().cloned().map(Destination::Otlp));
+    destinations.extend(config.export.otlp.iter().cloned().map(Box::new).map(Destination::Otlp));
     destinations.extend(config.export.files.iter().cloned().map(Destination::File));
     if config.export.console {
         // https://no-color.org

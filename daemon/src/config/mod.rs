@@ -231,24 +231,37 @@ pub fn load_without_secrets(sources: Sources<'_>) -> Result<Loaded, ConfigError>
 
 /// What becomes of files that hold secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Secrets {
+pub enum Secrets {
+    /// They are read and checked.
     Read,
+    /// They are neither read nor missed.
     Leave,
 }
 
 fn read(sources: Sources<'_>, secrets: Secrets) -> Result<Loaded, ConfigError> {
     let path = sources.file.unwrap_or(Path::new(DEFAULT_PATH));
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && sources.file.is_none() => None,
-        Err(error) => {
-            return Err(format!("cannot read the configuration file {}: {error}", path.display()).into());
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(Some((path, &text)), sources, secrets),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && sources.file.is_none() => {
+            parse(None, sources, secrets)
         }
-    };
-    let file = text.as_ref().map(|_| path.to_owned());
-    let name = path.display().to_string();
-    let written = text.as_deref().map(|text| (name.as_str(), text));
+        Err(error) => Err(format!("cannot read the configuration file {}: {error}", path.display()).into()),
+    }
+}
+
+/// Checks a file's text, with the path that it has, and the other sources.
+///
+/// # Errors
+///
+/// As of [`load`].
+pub fn parse(
+    written: Option<(&Path, &str)>,
+    sources: Sources<'_>,
+    secrets: Secrets,
+) -> Result<Loaded, ConfigError> {
+    let name = written.map(|(path, _)| path.display().to_string()).unwrap_or_default();
+    let text = written.map(|(_, text)| (name.as_str(), text));
     let (config, origins) =
-        validate::validate(written, sources.environment, sources.overrides, sources.known_metrics, secrets)?;
-    Ok(Loaded { config, origins, file })
+        validate::validate(text, sources.environment, sources.overrides, sources.known_metrics, secrets)?;
+    Ok(Loaded { config, origins, file: written.map(|(path, _)| path.to_owned()) })
 }

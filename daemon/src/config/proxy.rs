@@ -49,9 +49,9 @@ impl Proxies {
 }
 
 /// Reads the variables that matter for these URLs.
-pub fn read<'a>(reader: &mut Reader<'_>, urls: impl Iterator<Item = &'a str> + Clone) -> Proxies {
+pub fn read(reader: &mut Reader<'_>, urls: &[&str]) -> Proxies {
     let mut of_scheme = |scheme: &str, names: [&'static str; 4]| {
-        if !urls.clone().any(|url| url.starts_with(scheme)) {
+        if !urls.iter().any(|url| url.starts_with(scheme)) {
             return None;
         }
         let set = |name: &&'static str| reader.given(name).map(|value| (*name, value));

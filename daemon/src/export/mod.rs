@@ -38,7 +38,7 @@ const INBOX_BATCHES: usize = 64;
 #[derive(Debug, Clone)]
 pub enum Destination {
     /// A collector.
-    Otlp(OtlpConfig),
+    Otlp(Box<OtlpConfig>),
     /// A file of OTLP/JSON lines.
     File(FileConfig),
     /// Lines and tables for people, on standard output.

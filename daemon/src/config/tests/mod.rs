@@ -28,9 +28,8 @@ fn parse_with(
     let environment = |name: &str| {
         variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
     };
-    let written = Some(("test.toml", text));
-    let (config, origins) = validate::validate(written, &environment, overrides, METRICS, secrets)?;
-    Ok(Loaded { config, origins, file: Some("test.toml".into()) })
+    let sources = Sources { file: None, environment: &environment, overrides, known_metrics: METRICS };
+    super::parse(Some((Path::new("test.toml"), text)), sources, secrets)
 }
 
 /// Loads a text alone, which is right.

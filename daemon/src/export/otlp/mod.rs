@@ -45,14 +45,14 @@ struct Reply {
 #[derive(Debug, Clone)]
 enum Transport {
     Grpc(Box<GrpcClient>),
-    Http(HttpClient),
+    Http(Box<HttpClient>),
 }
 
 impl Transport {
     fn new(config: &OtlpConfig, signal: Signal) -> anyhow::Result<Self> {
         Ok(match config.protocol {
             Protocol::Grpc => Self::Grpc(Box::new(GrpcClient::new(config, signal)?)),
-            Protocol::HttpProtobuf => Self::Http(HttpClient::new(config, signal)?),
+            Protocol::HttpProtobuf => Self::Http(Box::new(HttpClient::new(config, signal)?)),
         })
     }
 

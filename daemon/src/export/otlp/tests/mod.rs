@@ -39,7 +39,7 @@ fn config(protocol: Protocol, origin: &str) -> OtlpConfig {
 
 fn start(config: OtlpConfig) -> Exporters {
     let resource = [("service.name".into(), text("netsonde"))];
-    Exporters::start(vec![Destination::Otlp(config)], &resource).unwrap()
+    Exporters::start(vec![Destination::Otlp(Box::new(config))], &resource).unwrap()
 }
 
 fn metrics(points: i64) -> Telemetry {
@@ -102,7 +102,7 @@ fn free_port() -> u16 {
 
 #[tokio::test]
 async fn configurations_that_cannot_work_are_told_at_start() {
-    let start = |config| Exporters::start(vec![Destination::Otlp(config)], &[]).unwrap_err();
+    let start = |config| Exporters::start(vec![Destination::Otlp(Box::new(config))], &[]).unwrap_err();
     for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
         let error = start(config(protocol, "not a url"));
         assert!(format!("{error:#}").contains("not a url"), "{error:#}");
@@ -124,8 +124,10 @@ async fn https_is_spoken_by_both_protocols() {
         while seen.len() < 2 {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut byte = [0; 1];
-            tokio::io::AsyncReadExt::read_exact(&mut stream, &mut byte).await.unwrap();
-            seen.push(byte[0]);
+            // The shutdown can cut an attempt short before it says anything.
+            if tokio::io::AsyncReadExt::read_exact(&mut stream, &mut byte).await.is_ok() {
+                seen.push(byte[0]);
+            }
         }
         seen
     });

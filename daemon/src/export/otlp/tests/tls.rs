@@ -324,7 +324,7 @@ async fn files_that_are_wrong_at_start_are_told() {
     let ca_file = Some(files.write("ca.pem", "nothing"));
     for protocol in PROTOCOLS {
         let tls = OtlpTls { ca_file: ca_file.clone(), ..OtlpTls::default() };
-        let destination = Destination::Otlp(tls_config(protocol, "https://127.0.0.1:1", tls));
+        let destination = Destination::Otlp(Box::new(tls_config(protocol, "https://127.0.0.1:1", tls)));
         let error = format!("{:#}", Exporters::start(vec![destination], &[]).unwrap_err());
         assert!(error.contains("ca.pem holds no certificate"), "{error}");
     }
