@@ -73,6 +73,11 @@ impl GrpcClient {
         self.channel = self.endpoint.connect_with_connector_lazy(self.dialer.clone());
     }
 
+    /// What is sent with every request.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
     /// One attempt.
     pub async fn send(self, signal: Signal, body: Bytes) -> Reply {
         let bytes = Arc::new(AtomicU64::new(0));

@@ -13,6 +13,9 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::stamp::Stamp;
 use crate::config::export::{Secret, header_from_file};
 
+/// What is shorter is no secret, and is part of many a word.
+const SHORTEST_SECRET: usize = 6;
+
 /// Headers of one destination.
 #[derive(Debug, Clone)]
 pub struct Headers {
@@ -60,6 +63,22 @@ impl Headers {
         Ok(Self { fixed, files: files.into() })
     }
 
+    /// A text from the other end, which may repeat what it was sent, without the values of headers.
+    pub fn redact(&self, mut text: String) -> String {
+        let last = self.files.iter().map(FromFile::last);
+        for value in self.fixed.values().cloned().chain(last) {
+            let Ok(value) = value.to_str() else { continue };
+            // Of `Bearer abc` the other end may repeat the second word alone.
+            let token = value.rsplit(' ').next().unwrap_or(value);
+            for part in [value, token].into_iter().filter(|part| part.len() >= SHORTEST_SECRET) {
+                if text.contains(part) {
+                    text = text.replace(part, "(hidden)");
+                }
+            }
+        }
+        text
+    }
+
     /// The headers of the next request.
     pub async fn current(&self) -> HeaderMap {
         let mut headers = self.fixed.clone();
@@ -75,6 +94,10 @@ impl Headers {
 }
 
 impl FromFile {
+    fn last(&self) -> HeaderValue {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).value.clone()
+    }
+
     fn value(&self) -> HeaderValue {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = Stamp::of([self.path.as_path()]);
@@ -102,6 +125,17 @@ fn sensitive(secret: &Secret) -> Result<HeaderValue, http::header::InvalidHeader
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_other_end_repeats_is_hidden() {
+        let headers = [("authorization", "Bearer abcdefgh"), ("x-key", "12345678"), ("x-tenant", "a")];
+        let configured = headers.map(|(name, value)| (name.to_owned(), Secret::new(value))).into();
+        let headers = Headers::new(&configured).unwrap();
+        let redacted = |text: &str| headers.redact(text.to_owned());
+        assert_eq!(redacted("no: abcdefgh is expired"), "no: (hidden) is expired");
+        assert_eq!(redacted("Bearer abcdefgh, 12345678"), "(hidden), (hidden)");
+        assert_eq!(redacted("a bad request"), "a bad request");
+    }
 
     #[tokio::test]
     async fn a_token_is_read_again_when_its_file_is_another_and_kept_when_that_is_wrong() {

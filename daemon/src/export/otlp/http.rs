@@ -70,6 +70,11 @@ impl HttpClient {
         })
     }
 
+    /// What is sent with every request.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
     /// One attempt. Redirects are not followed: the headers may hold a token, which goes where the configuration
     /// says and nowhere else.
     pub async fn send(self, signal: Signal, body: Bytes) -> Reply {

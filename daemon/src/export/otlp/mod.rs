@@ -57,10 +57,12 @@ impl Transport {
     }
 
     async fn send(self, signal: Signal, body: Bytes) -> Reply {
-        match self {
-            Self::Grpc(client) => client.send(signal, body).await,
-            Self::Http(client) => client.send(signal, body).await,
-        }
+        let (headers, mut reply) = match self {
+            Self::Grpc(client) => (client.headers().clone(), client.send(signal, body).await),
+            Self::Http(client) => (client.headers().clone(), client.send(signal, body).await),
+        };
+        reply.detail = headers.redact(reply.detail);
+        reply
     }
 
     /// After a failure: leaves the connection if it could be what failed.

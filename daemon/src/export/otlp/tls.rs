@@ -4,7 +4,7 @@
 //! wrong are told once, and what was there before stays: certificate and key are never replaced in one step.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::{Context as _, anyhow, bail};
 use rustls::crypto::ring;
@@ -37,7 +37,7 @@ impl Tls {
         let name = files.server_name.as_deref().unwrap_or(host.trim_start_matches('[').trim_end_matches(']'));
         let server_name = ServerName::try_from(name.to_owned())
             .with_context(|| format!("{name:?} is not a name that a certificate can have"))?;
-        let system = if files.ca_file.is_some() { None } else { Some(Arc::new(system_roots()?)) };
+        let system = if files.ca_file.is_some() { None } else { Some(system_roots()?) };
         let stamp = stamp(files);
         let config = client_config(files, system.as_ref(), protocol)?;
         let current = Mutex::new((stamp, Arc::new(config)));
@@ -106,8 +106,21 @@ fn client_config(
     Ok(config)
 }
 
+/// The system's roots, as long as anybody uses them: every collector has two connections.
+static SYSTEM: Mutex<Weak<RootCertStore>> = Mutex::new(Weak::new());
+
+fn system_roots() -> anyhow::Result<Arc<RootCertStore>> {
+    let mut shared = SYSTEM.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(roots) = shared.upgrade() {
+        return Ok(roots);
+    }
+    let roots = Arc::new(read_system_roots()?);
+    *shared = Arc::downgrade(&roots);
+    Ok(roots)
+}
+
 /// The roots that the host trusts: those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, or where OpenSSL has them.
-fn system_roots() -> anyhow::Result<RootCertStore> {
+fn read_system_roots() -> anyhow::Result<RootCertStore> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "some root certificates of the system cannot be read");

@@ -38,7 +38,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
+    pub fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
         let collector = Self::default();
         collector.answers.lock().unwrap().extend(answers);
         collector

@@ -49,6 +49,8 @@ async fn no_secret_is_in_logs_types_or_statistics() {
             ]);
             config.proxies = proxies;
             shown.push_str(&format!("{config:?}"));
+            // Other tests, which keep no log, may just have registered what is written to it.
+            tracing::callsite::rebuild_interest_cache();
             let exporters = start(config);
             exporters.send(&metrics(1));
             let statistics = until(&exporters, |statistics| {
@@ -66,4 +68,16 @@ async fn no_secret_is_in_logs_types_or_statistics() {
             assert!(!text.contains(&secret.to_lowercase()), "{secret} is in: {text}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_a_collector_repeats_of_a_token_is_hidden() {
+    let says = tonic::Status::unauthenticated("the token hunter2-hunter2 is expired");
+    let collector = super::grpc::Collector::new([super::grpc::Answer::Error(says)]);
+    let mut config = config(Protocol::Grpc, &format!("http://{}", collector.serve(0)));
+    config.headers = BTreeMap::from([("authorization".into(), Secret::new("Bearer hunter2-hunter2"))]);
+    let exporters = start(config);
+    exporters.send(&metrics(1));
+    let error = settled(&exporters).await.last_error.unwrap();
+    assert_eq!(error, "Unauthenticated: the token (hidden) is expired");
 }
