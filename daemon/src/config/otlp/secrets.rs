@@ -74,6 +74,7 @@ impl Collector<'_, '_> {
     }
 
     pub(super) fn tls(&mut self, raw: raw::OtlpTls) -> OtlpTls {
+        let before = self.reader.problems();
         let ca_file = self.pem_file("tls.ca_file", raw.ca_file, &CERTIFICATE);
         let certificate_file =
             self.pem_file("tls.certificate_file", raw.certificate_file, &CLIENT_CERTIFICATE);
@@ -89,6 +90,8 @@ impl Collector<'_, '_> {
         let identity = match (certificate_file, key_file) {
             (Some(certificate), Some(key)) => self.identity(certificate, key),
             (None, None) => None,
+            // The one that is not there was told to be wrong.
+            _ if self.reader.problems() > before => None,
             (Some((_, place)), None) => {
                 let key = format!("{}.tls.key_file", self.key);
                 self.reader.problem(&key, &place, "missing; a certificate is of no use without its key");

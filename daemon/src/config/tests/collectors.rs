@@ -251,6 +251,7 @@ fn wrong_certificates_name_key_line_and_what_is_wrong() {
         ("ca_file = \"@/broken.pem\"", "broken.pem is not valid PEM: a block in it is not base64"),
         ("ca_file = \"@/no.cert\"", "certificate 1 in "),
         ("certificate_file = \"@/cert.pem\"", "tls.key_file: missing"),
+        ("certificate_file = \"@/cert.pem\", key_file = \"key.pem\"", "tls.key_file: \"key.pem\" is not"),
         ("key_file = \"@/key.pem\"", "tls.certificate_file: missing"),
         ("certificate_file = \"@/cert.pem\", key_file = \"@/other.key\"", "tls.key_file: the key in "),
         (
@@ -271,6 +272,8 @@ fn wrong_certificates_name_key_line_and_what_is_wrong() {
         )));
         assert!(error.starts_with("test.toml:4:"), "{error}");
         assert!(error.contains("export.otlp.x.tls.") && error.contains(part), "{part} is not in:\n{error}");
+        // One mistake is told once.
+        assert_eq!(error.lines().filter(|line| line.starts_with("test.toml")).count(), 1, "{error}");
         // No part of a file is shown.
         assert!(!error.contains("hunter2") && !error.contains("MII"), "{error}");
     }

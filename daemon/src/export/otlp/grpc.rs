@@ -149,7 +149,8 @@ fn describe(status: &Status) -> String {
     let mut source = status.source();
     while let Some(error) = source {
         let cause = error.to_string();
-        if !text.ends_with(&cause) {
+        // Layers repeat each other, and tonic's own says nothing.
+        if !text.contains(&cause) && cause != "transport error" {
             text.push_str(": ");
             text.push_str(&cause);
         }
