@@ -73,7 +73,7 @@ async fn no_secret_is_in_logs_types_or_statistics() {
 #[tokio::test]
 async fn what_a_collector_repeats_of_a_token_is_hidden() {
     let says = tonic::Status::unauthenticated("the token hunter2-hunter2 is expired");
-    let collector = super::grpc::Collector::new([super::grpc::Answer::Error(says)]);
+    let collector = grpc::Collector::new([grpc::Answer::Error(says)]);
     let mut config = config(Protocol::Grpc, &format!("http://{}", collector.serve(0)));
     config.headers = BTreeMap::from([("authorization".into(), Secret::new("Bearer hunter2-hunter2"))]);
     let exporters = start(config);
