@@ -62,23 +62,31 @@ impl Authority {
         change: impl FnOnce(&mut CertificateParams),
     ) -> ServerConfig {
         let (certificate, key) = self.sign(names, change);
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(clients) => {
-                let roots = Arc::new(clients.roots());
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build().unwrap();
-                builder.with_client_cert_verifier(verifier)
-            }
-        };
-        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        let mut config = builder.with_single_cert(vec![certificate.der().clone()], key.into()).unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config
+        server_config(&certificate, &key, clients)
     }
+}
+
+fn server_config(
+    certificate: &rcgen::Certificate,
+    key: &KeyPair,
+    clients: Option<&Authority>,
+) -> ServerConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => {
+            let roots = Arc::new(clients.roots());
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build().unwrap();
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let mut config = builder.with_single_cert(vec![certificate.der().clone()], key.into()).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config
 }
 
 /// Speaks TLS in front of a plain collector.
@@ -316,6 +324,26 @@ async fn grpc_at_a_port_for_http_is_told() {
     delivers(&client(Protocol::HttpProtobuf, &terminator, files.trust(&authority))).await;
     let error = fails(&client(Protocol::Grpc, &terminator, files.trust(&authority))).await;
     assert!(error.contains("does not offer HTTP/2"), "{error}");
+}
+
+#[tokio::test]
+async fn a_certificate_of_ones_own_making_is_its_own_root_unless_it_is_an_authoritys() {
+    let (files, key) = (Files::new(), KeyPair::generate().unwrap());
+    let collector = plain_collector(Protocol::Grpc).await;
+    for (is_ca, refused) in
+        [(IsCa::NoCa, None), (IsCa::Ca(BasicConstraints::Unconstrained), Some("CaUsedAsEndEntity"))]
+    {
+        let mut params = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
+        params.is_ca = is_ca;
+        let certificate = params.self_signed(&key).unwrap();
+        let terminator = Terminator::start(server_config(&certificate, &key, None), collector).await;
+        let ca_file = Some(files.write("ca.pem", &certificate.pem()));
+        let exporters = client(Protocol::Grpc, &terminator, OtlpTls { ca_file, ..OtlpTls::default() });
+        match refused {
+            None => delivers(&exporters).await,
+            Some(part) => assert!(fails(&exporters).await.contains(part)),
+        }
+    }
 }
 
 #[tokio::test]
