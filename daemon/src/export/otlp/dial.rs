@@ -55,7 +55,7 @@ impl Dialer {
                     Protocol::HttpProtobuf => b"http/1.1",
                 };
                 let tls = Tls::new(&config.tls, host, protocol);
-                Some(Arc::new(tls.with_context(|| format!("cannot set up TLS for {url:?}"))?))
+                Some(Arc::new(tls.with_context(|| format!("cannot set up TLS for {host:?}"))?))
             }
             _ => bail!("OTLP endpoint {url:?} is neither http:// nor https://"),
         };
