@@ -58,7 +58,7 @@ fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 
 fn status(args: &StatusArgs) -> anyhow::Result<Exit> {
     let run = RunArgs { config: args.config.clone(), output: Vec::new(), interval: None };
-    let config = match app::configuration(&run, &environment) {
+    let config = match app::configuration_without_secrets(&run, &environment) {
         Ok(config) => config,
         Err(e) => return Ok(complain(&e.to_string(), Exit::Config)),
     };

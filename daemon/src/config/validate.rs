@@ -16,7 +16,9 @@ use super::reader::{Environment, Origin, Place, Reader};
 use super::select;
 use super::units::{format_size, parse_duration, parse_size};
 use super::words::{EventKind, FlowAttribute, Word, did_you_mean};
-use super::{Api, Config, Events, Export, Limits, Log, Metrics, Output, Overrides, ProcessConfig, Signals};
+use super::{
+    Api, Config, Events, Export, Limits, Log, Metrics, Output, Overrides, ProcessConfig, Secrets, Signals,
+};
 use super::{dns, tls};
 use crate::telemetry::Temporality;
 
@@ -48,6 +50,7 @@ pub fn validate(
     environment: Environment<'_>,
     overrides: Overrides,
     known_metrics: &[&str],
+    secrets: Secrets,
 ) -> Result<(Config, BTreeMap<String, Origin>), ConfigError> {
     let (document, raw) = match written {
         Some((name, text)) => Document::parse(name, text).map(|(document, raw)| (Some(document), raw))?,
@@ -57,7 +60,7 @@ pub fn validate(
     let interval = interval(&mut reader, raw.interval, overrides.interval);
     let config = Config {
         interval,
-        export: export(&mut reader, raw.export, overrides.outputs),
+        export: export(&mut reader, raw.export, overrides.outputs, secrets),
         signals: Signals {
             tcp: reader.value("signals.tcp", raw.signals.tcp, true, |on| Ok(*on)),
             udp: reader.value("signals.udp", raw.signals.udp, true, |on| Ok(*on)),
@@ -95,15 +98,15 @@ fn interval(
     flag.unwrap_or(configured)
 }
 
-fn export(reader: &mut Reader<'_>, raw: raw::Export, outputs: Vec<Output>) -> Export {
+fn export(reader: &mut Reader<'_>, raw: raw::Export, outputs: Vec<Output>, secrets: Secrets) -> Export {
     // Read in any case: what is wrong in the file is wrong with and without flags.
-    let otlp = otlp::read(reader, raw.otlp);
+    let otlp = otlp::read(reader, raw.otlp, secrets);
     let file = reader.optional("export.file.path", raw.file.path, |text| file_target(text));
     let spool = spool(reader, raw.spool);
     let mut export = Export { otlp, files: file.into_iter().collect(), console: false, spool };
     if !outputs.is_empty() {
         export = Export {
-            otlp: None,
+            otlp: Vec::new(),
             files: Vec::new(),
             console: outputs.contains(&Output::Console),
             spool: export.spool,
@@ -125,7 +128,7 @@ fn export(reader: &mut Reader<'_>, raw: raw::Export, outputs: Vec<Output>) -> Ex
             "console and otlp-json:- would both write to standard output; choose one, or give a path";
         reader.problem("export", &Place::CommandLine("--output"), message);
     }
-    export.console |= export.otlp.is_none() && export.files.is_empty();
+    export.console |= export.otlp.is_empty() && export.files.is_empty();
     export
 }
 

@@ -40,7 +40,7 @@ const INBOX_BATCHES: usize = 64;
 #[derive(Debug, Clone)]
 pub enum Destination {
     /// A collector.
-    Otlp(OtlpConfig),
+    Otlp(Box<OtlpConfig>),
     /// A file of OTLP/JSON lines.
     File(FileConfig),
     /// Lines and tables for people, on standard output.
@@ -94,10 +94,16 @@ impl Exporters {
     ) -> anyhow::Result<Self> {
         let resource = Arc::new(otlp::resource(resource));
         let mut running: Vec<Running> = Vec::new();
+        let mut kinds = Vec::new();
         for destination in destinations {
             let kind = destination.kind();
-            let same = running.iter().filter(|other| other.ledger.snapshot().name.starts_with(kind)).count();
-            let name = if same == 0 { kind.into() } else { format!("{kind}{}", same + 1) };
+            let same = kinds.iter().filter(|other| **other == kind).count();
+            kinds.push(kind);
+            let name = match &destination {
+                Destination::Otlp(config) => config.name.clone(),
+                _ if same == 0 => kind.to_owned(),
+                _ => format!("{kind}{}", same + 1),
+            };
             let spools = Signal::ALL.map(|signal| lane_spool(spool, &name, signal));
             let ledger = Arc::new(Ledger::new(name));
             let (metrics, metrics_inbox) = mpsc::channel(INBOX_BATCHES);

@@ -190,7 +190,7 @@ impl SignalStatistics {
 /// The ledger of one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DestinationStatistics {
-    /// `otlp`, `file` or `console`; a number follows where a kind occurs twice.
+    /// What a collector is called in the configuration; `file` or `console`, with a number where there are two.
     pub name: String,
     /// Since when the counts run; a reload starts them anew.
     pub started: SystemTime,

@@ -9,7 +9,7 @@ fn with(text: &str, variables: &[(&str, &str)]) -> Config {
 }
 
 fn urls(text: &str, variables: &[(&str, &str)]) -> Option<(String, String)> {
-    with(text, variables).export.otlp.map(|otlp| (otlp.metrics_url, otlp.logs_url))
+    with(text, variables).export.otlp.into_iter().next().map(|otlp| (otlp.metrics_url, otlp.logs_url))
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn endpoints_follow_the_specification() {
 
 #[test]
 fn options_come_from_variables() {
-    let config = with(
+    let mut config = with(
         "[export.otlp]\nendpoint = \"http://file:4317\"\ntimeout = \"1s\"\nheaders = { a = \"file\" }",
         &[
             ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Basic%20Zm9v%3D, x-tenant = t1 ,"),
@@ -49,7 +49,7 @@ fn options_come_from_variables() {
             ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "DELTA"),
         ],
     );
-    let otlp = config.export.otlp.expect("configured");
+    let otlp = config.export.otlp.remove(0);
     assert_eq!(otlp.protocol, Protocol::Grpc);
     assert_eq!(otlp.compression, Compression::None);
     assert_eq!(otlp.timeout, Duration::from_millis(2500));
@@ -78,7 +78,7 @@ fn a_signals_own_variable_must_fit_both_signals() {
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:1");
     let metrics = ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf");
     let logs = ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/protobuf");
-    let both = with("", &[endpoint, metrics, logs]).export.otlp.expect("configured");
+    let both = with("", &[endpoint, metrics, logs]).export.otlp.remove(0);
     assert_eq!(both.protocol, Protocol::HttpProtobuf);
     let error = parse("", &[endpoint, metrics], Overrides::default()).expect_err("differs").to_string();
     assert_eq!(
@@ -122,7 +122,7 @@ fn flags_come_last() {
     };
     let loaded = parse(text, &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://e:1")], overrides).expect("right");
     let files = vec![FileConfig { target: FileTarget::Path("/b".into()) }];
-    assert_eq!(loaded.config.export, Export { otlp: None, files, console: true, spool: default_spool() });
+    assert_eq!(loaded.config.export, Export { otlp: vec![], files, console: true, spool: default_spool() });
     assert_eq!(loaded.config.interval, Duration::from_secs(1));
     assert_eq!(loaded.origins["interval"], Origin::CommandLine("--interval"));
 
@@ -133,7 +133,10 @@ fn flags_come_last() {
 
 #[test]
 fn without_an_exporter_there_is_the_console() {
-    assert_eq!(right("").export, Export { otlp: None, files: vec![], console: true, spool: default_spool() });
+    assert_eq!(
+        right("").export,
+        Export { otlp: vec![], files: vec![], console: true, spool: default_spool() }
+    );
     let file = right("[export.file]\npath = \"-\"").export;
     assert_eq!((file.files[0].target.clone(), file.console), (FileTarget::Stdout, false));
 }

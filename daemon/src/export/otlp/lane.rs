@@ -62,7 +62,7 @@ pub fn start(
         transport,
         ledger,
         health: HealthLog::new(),
-        destination: format!("otlp {}", config.metrics_url),
+        destination: config.name.clone(),
         inbox,
         open: true,
         deadline: deadline_receiver,
