@@ -3,25 +3,29 @@
 
 use std::io::IsTerminal;
 use std::num::NonZeroU32;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use netsonde_probes::capabilities::{self, Capability, Until, needed_until};
 use netsonde_probes::{Options, ProbeError, Settings, Sizes};
+use rustix::thread::CapabilitySet;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinError, JoinHandle};
 use tokio::time::MissedTickBehavior;
 
-use crate::aggregate::{Aggregation, Command, End, Status};
-use crate::api::Api;
+use crate::aggregate::{Aggregation, Around, Command, End, Status};
+use crate::api::{Api, Counts, Listening, Reload, Shown};
 use crate::cli::RunArgs;
 use crate::collect::Collector;
 use crate::config::{self, Config, Environment, FlowAttribute, Loaded, Sources, Word};
 use crate::enrich::legacy_hierarchy;
 use crate::exit::Exit;
 use crate::export::{Destination, Exporters};
+use crate::privileges::{self, Reserved};
+use crate::progress::{Progress, Stage};
 use crate::registry;
 use crate::select::Selection;
 use crate::telemetry::AttributeValue;
@@ -32,6 +36,9 @@ const FLUSH_GRACE: Duration = Duration::from_millis(3500);
 /// The first sweep takes milliseconds; systemd's own patience (90 s) must not run out over it.
 const FIRST_SWEEP: Duration = Duration::from_secs(30);
 
+/// A stage that has not come round for less is not yet stuck, however short systemd's limit is.
+const LEAST_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Everything that outlives a reload.
 struct App<'a> {
     args: &'a RunArgs,
@@ -40,6 +47,8 @@ struct App<'a> {
     collector: Collector,
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<Status>,
+    progress: Arc<Progress>,
+    reloads: mpsc::Receiver<Reload>,
 }
 
 /// Reads the configuration as `run` does.
@@ -80,17 +89,80 @@ fn configured(
     load(sources).map(|loaded| loaded.config)
 }
 
+/// What is made while the process has all its privileges and one thread.
+pub struct Prepared {
+    collecting: Reserved,
+    aggregating: Reserved,
+    lacking: Vec<&'static Capability>,
+    /// Nothing where the local API cannot be had.
+    listening: Option<Listening>,
+}
+
+/// Makes what needs privileges, and gives up those that the main thread, and every thread that it will make, does not
+/// need. Call it while there is one thread.
+///
+/// # Errors
+///
+/// When a socket of the API that was asked for, or a thread, cannot be had; `Ok(Err)` when netsonde cannot run here.
+pub fn prepare(config: &Config) -> anyhow::Result<Result<Prepared, Exit>> {
+    if let Err(e) = netsonde_probes::check_host() {
+        return cannot_run(e).map(Err);
+    }
+    privileges::seal().context("cannot forgo new privileges")?;
+    let lacking = lacking(config).context("cannot read the own capabilities")?;
+    for capability in &lacking {
+        let without = capability.without.unwrap_or_default();
+        tracing::warn!(missing = capability.name, "netsonde can do less here: {without}");
+    }
+    let listening = match Listening::new(config) {
+        Ok(listening) => Some(listening),
+        // What was asked for is missing; without it, it is a comfort.
+        Err(e) if config.api.listen.is_some() => return Err(e),
+        // Somebody who just wants to look must not be stopped by a daemon that is already there.
+        Err(e) => {
+            tracing::warn!(
+                error = format!("{e:#}"),
+                "no local API: `netsonde status` will not find this process"
+            );
+            None
+        }
+    };
+    let naming = needed_until(&[Until::EndByNaming]);
+    let prepared = Prepared {
+        collecting: Reserved::new("collect", CapabilitySet::all())?,
+        aggregating: Reserved::new("aggregate", naming)?,
+        lacking,
+        listening,
+    };
+    privileges::keep_for_main().context("cannot give up privileges")?;
+    Ok(Ok(prepared))
+}
+
+/// Missing capabilities, as far as what is configured would use them.
+fn lacking(config: &Config) -> std::io::Result<Vec<&'static Capability>> {
+    let have = capabilities::of_this_thread()?;
+    let packets = config.signals.udp || config.signals.dns || config.signals.tls;
+    Ok(capabilities::missing(have).filter(|c| c.set != CapabilitySet::NET_ADMIN || packets).collect())
+}
+
 /// Observes until SIGTERM or SIGINT.
 ///
 /// # Errors
 ///
 /// What made it end before that.
-pub async fn run(args: &RunArgs, config: Config, environment: Environment<'_>) -> anyhow::Result<Exit> {
-    if let Err(e) = netsonde_probes::check_host() {
-        return cannot_run(e);
-    }
+pub async fn run(
+    args: &RunArgs,
+    config: Config,
+    prepared: Prepared,
+    environment: Environment<'_>,
+) -> anyhow::Result<Exit> {
+    // Before anybody is told that it is ready: whoever is may ask it to stop at once.
+    let mut asked = Asked::listen().context("cannot handle signals")?;
+    let Prepared { collecting, aggregating, lacking, listening } = prepared;
     let exporters = exporters(&config, environment)?;
-    let started = Collector::start(options(&config), config.interval).await;
+    let progress = Arc::new(Progress::new());
+    let started =
+        Collector::start(collecting, options(&config), config.interval, Arc::clone(&progress)).await;
     let (collector, signals, collected) = match started {
         Ok(started) => started,
         Err(e) => match e.downcast::<ProbeError>() {
@@ -103,37 +175,40 @@ pub async fn run(args: &RunArgs, config: Config, environment: Environment<'_>) -
     }
     let (publish, status) = watch::channel(Status::default());
     let (commands, orders) = mpsc::channel(4);
-    let aggregation = Aggregation::new(config.clone(), exporters, publish);
-    let aggregating = tokio::spawn(aggregation.run(collected, orders, FLUSH_GRACE));
-    let api = match Api::start(&config.api.socket, status.clone()).await {
-        Ok(api) => Some(api),
-        // Somebody who just wants to look must not be stopped by a daemon that is already there.
-        Err(e) => {
-            tracing::warn!(
-                error = format!("{e:#}"),
-                "no local API: `netsonde status` will not find this process"
-            );
-            None
-        }
-    };
-    let mut aggregating: Aggregating = Box::pin(aggregating);
+    let counts = Arc::new(Counts::default());
+    let around = Around { progress: Arc::clone(&progress), api: Arc::clone(&counts), lacking };
+    let (ended, mut end) = oneshot::channel();
+    let (of_aggregation, runtime) = (config.clone(), Handle::current());
+    aggregating.run(move || {
+        // Made there: what it starts has its privileges.
+        let aggregation = Aggregation::new(of_aggregation, exporters, publish, around);
+        // The receiver is the last to go.
+        let _ = ended.send(runtime.block_on(aggregation.run(collected, orders, FLUSH_GRACE)));
+    });
+    tokio::spawn(show_progress(Arc::clone(&progress)));
+    let (reload, reloads) = mpsc::channel(1);
+    let shown = Shown { status: status.clone(), progress: Arc::clone(&progress), reload, counts };
+    let api = listening.map(|listening| Api::start(listening, shown)).transpose()?;
     // Ready is who knows all processes and has the baseline of every socket. When the aggregation ends before
     // that, what follows finds out why.
     let mut first_sweep = status.clone();
-    tokio::select! {
-        swept = first_sweep.wait_for(|s| s.sweep.count > 0) => drop(swept),
-        () = tokio::time::sleep(FIRST_SWEEP) => tracing::warn!("the first sweep is late"),
+    let stop = tokio::select! {
+        swept = first_sweep.wait_for(|s| s.sweep.count > 0) => { drop(swept); false }
+        () = tokio::time::sleep(FIRST_SWEEP) => { tracing::warn!("the first sweep is late"); false }
+        () = asked.to_stop.next() => true,
+    };
+    let mut app = App { args, environment, config, collector, commands, status, progress, reloads };
+    let mut ended = None;
+    if !stop {
+        tell_systemd(&[NotifyState::Ready, NotifyState::Status("observing")]);
+        ended = app.serve_until_stopped(&mut asked, &mut end).await;
     }
-    tell_systemd(&[NotifyState::Ready, NotifyState::Status("observing")]);
-
-    let mut app = App { args, environment, config, collector, commands, status };
-    let ended = app.serve_until_stopped(&mut aggregating).await;
 
     tell_systemd(&[NotifyState::Stopping]);
     app.collector.stop();
     let ended = match ended {
         Some(ended) => ended,
-        None => aggregating.await,
+        None => end.await,
     };
     if let Some(api) = api {
         api.stop();
@@ -144,37 +219,80 @@ pub async fn run(args: &RunArgs, config: Config, environment: Environment<'_>) -
     Ok(Exit::Ok)
 }
 
-type Aggregating = Pin<Box<JoinHandle<End>>>;
+/// Shows that the threads get on which bring telemetry to its destinations.
+async fn show_progress(progress: Arc<Progress>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        progress.round(Stage::Export);
+    }
+}
+
+/// What signals ask for.
+struct Asked {
+    /// SIGTERM and SIGINT.
+    to_stop: Either,
+    /// SIGHUP.
+    to_reload: Either,
+}
+
+impl Asked {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            to_stop: Either::of(&[SignalKind::terminate(), SignalKind::interrupt()])?,
+            to_reload: Either::of(&[SignalKind::hangup()])?,
+        })
+    }
+}
+
+/// Signals that ask for the same.
+struct Either(Vec<Signal>);
+
+impl Either {
+    fn of(kinds: &[SignalKind]) -> std::io::Result<Self> {
+        kinds.iter().map(|&kind| signal(kind)).collect::<Result<_, _>>().map(Self)
+    }
+
+    async fn next(&mut self) {
+        futures::future::select_all(self.0.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+    }
+}
 
 impl App<'_> {
     /// `None` when it was asked to stop; else how the aggregation ended by itself: the collecting thread
     /// failed and says why, or nobody reads the output any more.
-    async fn serve_until_stopped(&mut self, aggregating: &mut Aggregating) -> Option<Result<End, JoinError>> {
-        let wait = |kind| signal(kind).expect("these signals can be handled");
-        let (mut terminate, mut interrupt, mut hangup) =
-            (wait(SignalKind::terminate()), wait(SignalKind::interrupt()), wait(SignalKind::hangup()));
-        let mut watchdog = Watchdog::new(self.status.clone());
+    async fn serve_until_stopped(
+        &mut self,
+        asked: &mut Asked,
+        aggregating: &mut oneshot::Receiver<End>,
+    ) -> Option<Result<End, oneshot::error::RecvError>> {
+        let mut watchdog = Watchdog::new(self.status.clone(), Arc::clone(&self.progress));
         loop {
             tokio::select! {
-                _ = terminate.recv() => return None,
-                _ = interrupt.recv() => return None,
-                _ = hangup.recv() => self.reload().await,
+                () = asked.to_stop.next() => return None,
+                () = asked.to_reload.next() => drop(self.reload().await),
+                Some(answer) = self.reloads.recv() => {
+                    // Whoever wished it may have gone; the log has it as well.
+                    let _ = answer.send(self.reload().await);
+                }
                 () = watchdog.due() => watchdog.feed(self.config.interval),
                 end = &mut *aggregating => return Some(end),
             }
         }
     }
 
-    /// Takes over a changed configuration; a wrong one leaves everything as it was.
-    async fn reload(&mut self) {
+    /// Takes over a changed configuration; a wrong one leaves everything as it was, and is told of.
+    async fn reload(&mut self) -> Result<(), String> {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
             tell_systemd(&[NotifyState::Reloading, now]);
         }
-        match self.try_reload().await {
+        let outcome = self.try_reload().await;
+        match &outcome {
             Ok(()) => tracing::info!("the configuration was read again"),
             Err(e) => tracing::error!("the configuration stays as it was: {e:#}"),
         }
         tell_systemd(&[NotifyState::Ready]);
+        outcome.map_err(|e| format!("{e:#}"))
     }
 
     async fn try_reload(&mut self) -> anyhow::Result<()> {
@@ -202,7 +320,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("limits.payload_ring", a.payload_ring != b.payload_ring),
         ("limits.process_ring", a.process_ring != b.process_ring),
         ("signals", old.signals != new.signals),
-        ("api.socket", old.api != new.api),
+        ("api", old.api != new.api),
         ("log.level", old.log != new.log),
     ];
     changed.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
@@ -223,27 +341,31 @@ fn tell_systemd(state: &[NotifyState<'_>]) {
     }
 }
 
-/// Feeds systemd's watchdog as long as sweeps come in, so that a daemon that is stuck is started anew.
+/// Feeds systemd's watchdog as long as every stage gets on and sweeps come in, so that a daemon that is stuck is
+/// started anew.
 struct Watchdog {
-    ticks: Option<tokio::time::Interval>,
+    /// The limit of systemd, and when it is time.
+    ticks: Option<(Duration, tokio::time::Interval)>,
     status: watch::Receiver<Status>,
+    progress: Arc<Progress>,
     sweeps: u64,
-    last_progress: tokio::time::Instant,
+    last_sweep: tokio::time::Instant,
+    stuck: bool,
 }
 
 impl Watchdog {
-    fn new(status: watch::Receiver<Status>) -> Self {
+    fn new(status: watch::Receiver<Status>, progress: Arc<Progress>) -> Self {
         let ticks = sd_notify::watchdog_enabled().map(|limit| {
             let mut ticks = tokio::time::interval(limit / 2);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            ticks
+            (limit, ticks)
         });
-        Self { ticks, status, sweeps: 0, last_progress: tokio::time::Instant::now() }
+        Self { ticks, status, progress, sweeps: 0, last_sweep: tokio::time::Instant::now(), stuck: false }
     }
 
     async fn due(&mut self) {
         match &mut self.ticks {
-            Some(ticks) => {
+            Some((_, ticks)) => {
                 ticks.tick().await;
             }
             None => std::future::pending().await,
@@ -254,10 +376,22 @@ impl Watchdog {
         let sweeps = self.status.borrow().sweep.count;
         let now = tokio::time::Instant::now();
         if sweeps != self.sweeps {
-            (self.sweeps, self.last_progress) = (sweeps, now);
+            (self.sweeps, self.last_sweep) = (sweeps, now);
         }
-        if now - self.last_progress <= interval * 2 + Duration::from_secs(5) {
-            tell_systemd(&[NotifyState::Watchdog]);
+        let patience = self.ticks.as_ref().map_or(LEAST_PATIENCE, |(limit, _)| (*limit).max(LEAST_PATIENCE));
+        let late = now - self.last_sweep > interval * 2 + patience;
+        let what = self.progress.stuck(patience).map(Stage::name).or(late.then_some("sweeps"));
+        match what {
+            None => {
+                self.stuck = false;
+                tell_systemd(&[NotifyState::Watchdog]);
+            }
+            Some(what) => {
+                if !self.stuck {
+                    tracing::error!(what, "a stage is stuck: the watchdog is not fed");
+                }
+                self.stuck = true;
+            }
         }
     }
 }
@@ -271,6 +405,7 @@ fn settings(config: &Config) -> Settings {
         tls_ports: config.tls.ports.clone(),
         payloads_per_second: config.dns.messages_per_second.map_or(0, NonZeroU32::get),
         keep_arguments: config.process.command_line,
+        program_statistics: config.own.program_statistics,
         selection: Selection::new(&config.select).in_kernel(),
     }
 }

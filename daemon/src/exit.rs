@@ -12,6 +12,8 @@ pub enum Exit {
     Failure = 1,
     /// The command line is wrong; clap's own code.
     Usage = 2,
+    /// `status`: the daemon answers, and something of it is degraded or has failed.
+    Degraded = 4,
     /// netsonde cannot work on this host or for this user: a capability or the kernel's BTF is missing.
     CannotRun = 77,
     /// The configuration is wrong (`EX_CONFIG` of sysexits.h).

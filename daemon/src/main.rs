@@ -12,6 +12,8 @@ mod config;
 mod enrich;
 mod exit;
 mod export;
+mod privileges;
+mod progress;
 #[cfg(test)]
 mod reference;
 mod registry;
@@ -24,7 +26,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing::level_filters::LevelFilter;
 
-use crate::cli::{Cli, Command, RunArgs, StatusArgs};
+use crate::cli::{Cli, Command, ConfigArgs, ReloadArgs, RunArgs, StatusArgs};
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         )
         .map_err(Into::into),
         Command::Status(args) => status(&args),
+        Command::Reload(args) => reload(&args),
     };
     outcome.unwrap_or_else(|e| complain(&format!("{e:#}"), Exit::Failure)).into()
 }
@@ -49,21 +52,44 @@ fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         Err(e) => return Ok(complain(&e.to_string(), Exit::Config)),
     };
     log_to_stderr(config.log.level);
-    // One thread for the work, one that keeps its exporters and the API going meanwhile.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let outcome = runtime.block_on(app::run(args, config, &environment));
+    let prepared = match app::prepare(&config)? {
+        Ok(prepared) => prepared,
+        Err(exit) => return Ok(exit),
+    };
+    // For the exporters: whatever else works has a thread of its own.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .on_thread_start(privileges::keep_none)
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(app::run(args, config, prepared, &environment));
     runtime.shutdown_background();
     outcome
 }
 
 fn status(args: &StatusArgs) -> anyhow::Result<Exit> {
-    let run = RunArgs { config: args.config.clone(), output: Vec::new(), interval: None };
-    let config = match app::configuration_without_secrets(&run, &environment) {
+    let config = match configuration(&args.config) {
         Ok(config) => config,
         Err(e) => return Ok(complain(&e.to_string(), Exit::Config)),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(cli::status::status(&config.api.socket, args.json, &mut stdout()))
+}
+
+fn reload(args: &ReloadArgs) -> anyhow::Result<Exit> {
+    // What is wrong with the file is said at once: the daemon would say the same.
+    let config = match configuration(&args.config) {
+        Ok(config) => config,
+        Err(e) => return Ok(complain(&e.to_string(), Exit::Config)),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(cli::reload::reload(&config.api.socket, &mut stdout(), &mut stderr()))
+}
+
+/// The configuration of a command that asks the daemon. Whoever may ask need not be able to read its secrets.
+fn configuration(args: &ConfigArgs) -> Result<config::Config, config::ConfigError> {
+    let run = RunArgs { config: args.clone(), output: Vec::new(), interval: None };
+    app::configuration_without_secrets(&run, &environment)
 }
 
 /// The one place that reads the environment.

@@ -1,13 +1,13 @@
 //! What the running kernel offers and what this process may do: readings only. What follows from them
 //! is decided in [`crate::verdict`].
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use libbpf_rs::Btf;
 use libbpf_rs::btf::types::{Func, Struct, Typedef};
-use libbpf_rs::{Btf, query};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
-use rustix::thread::CapabilitySet;
 
 /// Where the kernel publishes its types (Documentation/bpf/btf.rst).
 const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -63,69 +63,48 @@ pub fn pid_max() -> u32 {
 }
 
 /// The root of the unified control group hierarchy, by a mount of its own that nobody else sees (fsmount(2)):
-/// the host may have it anywhere, or nowhere.
+/// the host may have it anywhere, or nowhere. Who may not mount takes the one of the host, if it has one.
 ///
 /// # Errors
 ///
 /// Those of the system calls.
 pub fn root_cgroup() -> std::io::Result<OwnedFd> {
+    match mount_root_cgroup() {
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+            let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")?;
+            let path = mounted_root_cgroup(&mountinfo).ok_or(e)?;
+            Ok(File::open(path)?.into())
+        }
+        done => done,
+    }
+}
+
+fn mount_root_cgroup() -> std::io::Result<OwnedFd> {
     let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&context)?;
     Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
 }
 
-/// The capabilities that netsonde needs, each with the reason (capabilities(7)).
-const NEEDED: &[(CapabilitySet, &str, &str)] = &[
-    (CapabilitySet::BPF, "CAP_BPF", "loads the probes"),
-    (CapabilitySet::PERFMON, "CAP_PERFMON", "lets the probes read kernel structures"),
-    (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN", "enters the other network namespaces to sweep their sockets"),
-    (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE", "reads the binary paths of other users' processes"),
-];
-
-/// Name and use of each needed capability that this thread does not have.
-///
-/// # Errors
-///
-/// When the kernel does not answer `capget(2)`.
-pub fn missing_capabilities() -> std::io::Result<Vec<(&'static str, &'static str)>> {
-    let have = rustix::thread::capabilities(None)?.effective;
-    // Before 5.8, and by intention since, CAP_SYS_ADMIN stands for the first two as well.
-    let all_of_bpf = have.contains(CapabilitySet::SYS_ADMIN);
-    Ok(NEEDED
-        .iter()
-        .filter(|(capability, ..)| {
-            let implied =
-                all_of_bpf && (*capability == CapabilitySet::BPF || *capability == CapabilitySet::PERFMON);
-            !have.contains(*capability) && !implied
-        })
-        .map(|(_, name, reason)| (*name, *reason))
-        .collect())
+/// Where a mountinfo (proc_pid_mountinfo(5)) has the root of the unified hierarchy.
+fn mounted_root_cgroup(mountinfo: &str) -> Option<&str> {
+    mountinfo.lines().find_map(|line| {
+        let (mount, source) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ').skip(3);
+        let (root, path) = (fields.next()?, fields.next()?);
+        (source.starts_with("cgroup2 ") && root == "/").then_some(path)
+    })
 }
 
-/// Time that a BPF program has used, and how often it ran; both stay 0 unless `kernel.bpf_stats_enabled`
-/// is set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProgramRuntime {
-    /// Name of the program, at most 15 characters.
-    pub name: String,
-    /// Nanoseconds, summed over all runs and processors.
-    pub run_time_ns: u64,
-    /// Number of runs.
-    pub run_count: u64,
-    /// Runs that the kernel skipped because the program was already running on that processor.
-    pub recursion_misses: u64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The run times of the programs with these kernel ids, in their order.
-#[must_use]
-pub fn program_runtimes(ids: &[u32]) -> Vec<ProgramRuntime> {
-    query::ProgInfoIter::default()
-        .filter(|p| ids.contains(&p.id))
-        .map(|p| ProgramRuntime {
-            name: p.name.to_string_lossy().into_owned(),
-            run_time_ns: p.run_time_ns,
-            run_count: p.run_cnt,
-            recursion_misses: p.recursion_misses,
-        })
-        .collect()
+    #[test]
+    fn the_root_of_the_unified_hierarchy_is_found_where_it_is_mounted() {
+        let mountinfo = "30 23 0:26 / /sys/fs/cgroup ro shared:9 - tmpfs tmpfs ro\n\
+            31 30 0:27 /a /mnt/part rw - cgroup2 cgroup2 rw\n\
+            32 30 0:27 / /sys/fs/cgroup/unified rw shared:10 - cgroup2 cgroup2 rw\n";
+        assert_eq!(mounted_root_cgroup(mountinfo), Some("/sys/fs/cgroup/unified"));
+        assert_eq!(mounted_root_cgroup("30 23 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n"), None);
+    }
 }

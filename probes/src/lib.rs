@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
+pub mod capabilities;
 pub mod descriptor;
 pub mod error;
 pub mod facts;
@@ -14,6 +15,7 @@ mod flows;
 mod load;
 pub mod loss;
 mod namespaces;
+mod programs;
 pub mod records;
 mod rings;
 pub mod select;
@@ -28,7 +30,8 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 pub use error::{ProbeError, Result};
 pub use load::Sizes;
-pub use rings::Records;
+pub use programs::ProgramRuntime;
+pub use rings::{Records, RingFill};
 pub use sweep::{Holders, Sweep, SweepTotals};
 
 use crate::facts::RunningKernel;
@@ -36,6 +39,7 @@ use crate::flows::FlowTables;
 use crate::load::Loaded;
 use crate::loss::Losses;
 use crate::namespaces::Home;
+use crate::programs::Statistics;
 use crate::records::{bytes_of, raw};
 use crate::rings::Rings;
 use crate::select::{KernelSelection, RuleMatches, Rules};
@@ -65,6 +69,8 @@ pub struct Settings {
     pub payloads_per_second: u32,
     /// Read the arguments of what is executed.
     pub keep_arguments: bool,
+    /// Have the kernel measure the run time of its BPF programs, those of others included.
+    pub program_statistics: bool,
     /// Which sockets are observed.
     pub selection: KernelSelection,
 }
@@ -96,6 +102,7 @@ pub struct Probes {
     settings: raw::settings,
     home: Home,
     holders: HolderWalks,
+    statistics: Option<Statistics>,
 }
 
 /// The state of one signal.
@@ -115,10 +122,10 @@ pub struct SignalStatus {
 ///
 /// [`ProbeError::NoBtf`] or [`ProbeError::MissingCapabilities`].
 pub fn check_host() -> Result<RunningKernel> {
-    let missing =
-        facts::missing_capabilities().map_err(|e| ProbeError::system("read the own capabilities", e))?;
-    if !missing.is_empty() {
-        let missing = missing.iter().map(|(name, use_)| format!("{name} ({use_})"));
+    let have =
+        capabilities::of_this_thread().map_err(|e| ProbeError::system("read the own capabilities", e))?;
+    if capabilities::missing(have).any(|c| c.without.is_none()) {
+        let missing = capabilities::missing(have).map(|c| format!("{} ({})", c.name, c.purpose));
         return Err(ProbeError::MissingCapabilities { missing: missing.collect::<Vec<_>>().join(", ") });
     }
     RunningKernel::read().ok_or(ProbeError::NoBtf)
@@ -154,6 +161,7 @@ impl Probes {
             settings: raw::settings::default(),
             home: Home::of_this_thread()?,
             holders: HolderWalks::default(),
+            statistics: None,
             loaded,
         };
         probes.settings.legacy_hierarchy = options.legacy_hierarchy.unwrap_or(0);
@@ -184,8 +192,22 @@ impl Probes {
         self.settings.payloads_per_second = settings.payloads_per_second;
         self.settings.count_datagrams = u32::from(self.loaded.is_enabled("udp"));
         self.settings.events_enabled = rings::event_mask(&settings.events);
+        self.measure_programs(settings.program_statistics);
         self.rules.prepare(&settings.selection, &mut self.settings)?;
         self.write_settings()
+    }
+
+    /// What cannot be measured costs no signal.
+    fn measure_programs(&mut self, wanted: bool) {
+        if !wanted {
+            self.statistics = None;
+        } else if self.statistics.is_none() {
+            let enabled = Statistics::enable().map_err(|e| {
+                let error = std::error::Error::source(&e).map(ToString::to_string);
+                tracing::warn!(error, "{e}: netsonde.self.program.run_time stays as it is");
+            });
+            self.statistics = enabled.ok();
+        }
     }
 
     /// Ports with what is read there, by the signals that are at work.
@@ -264,10 +286,15 @@ impl Probes {
         self.rules.matches()
     }
 
-    /// Kernel ids of the loaded programs.
+    /// Run times of the programs, in the order of their names; a program whose times cannot be read is left out.
     #[must_use]
-    pub fn program_ids(&self) -> &[u32] {
-        &self.loaded.program_ids
+    pub fn program_runtimes(&self) -> Vec<ProgramRuntime> {
+        self.loaded.programs().filter_map(|(name, program)| programs::runtime(name, program)).collect()
+    }
+
+    /// How full the rings were since this was asked last.
+    pub fn ring_fills(&mut self) -> Vec<RingFill> {
+        self.rings.fills()
     }
 
     /// How many flows one interval can hold.

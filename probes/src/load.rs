@@ -1,11 +1,11 @@
 //! Loads the BPF object and attaches each signal's hooks. A program that the kernel refuses is left out
 //! and the rest is loaded without it; what that means for its signal is decided in [`crate::verdict`].
 
-use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 
-use libbpf_rs::{Link, Object, ObjectBuilder, OpenObject, PrintLevel, Program};
+use libbpf_rs::{Link, Object, ObjectBuilder, OpenObject, PrintLevel};
 
 use crate::error::{ProbeError, Result};
 use crate::facts::{Kernel, pid_max, root_cgroup};
@@ -34,8 +34,8 @@ pub struct Loaded {
     pub iterators: BTreeMap<&'static str, Link>,
     /// State of every signal of the registry, in its order.
     pub states: Vec<(&'static Signal, SignalState)>,
-    /// Kernel ids of the loaded programs.
-    pub program_ids: Vec<u32>,
+    /// Names of the attached programs, each once.
+    programs: BTreeSet<&'static str>,
     tracepoints: Vec<Link>,
     /// The root of the unified hierarchy; why it could not be opened.
     root_cgroup: std::io::Result<OwnedFd>,
@@ -101,7 +101,7 @@ pub fn load(kernel: &dyn Kernel, enabled: &dyn Fn(&Signal) -> bool, sizes: Sizes
         object,
         iterators: BTreeMap::new(),
         states: Vec::new(),
-        program_ids: Vec::new(),
+        programs: BTreeSet::new(),
         tracepoints: Vec::new(),
         root_cgroup: root_cgroup(),
     };
@@ -189,15 +189,23 @@ impl Loaded {
         self.states.iter().any(|(signal, state)| signal.name == name && works(state))
     }
 
+    /// Names and descriptors of the programs that are at work.
+    pub fn programs(&self) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
+        self.programs.iter().filter_map(|name| {
+            let descriptor = self.object.progs().find(|p| p.name() == *name)?.as_fd().as_raw_fd();
+            // SAFETY: the program belongs to the object, which is borrowed for as long; libbpf-rs ties the descriptor
+            // to the handle of the program instead, which is made anew each time.
+            Some((*name, unsafe { BorrowedFd::borrow_raw(descriptor) }))
+        })
+    }
+
     fn attach(&mut self, hook: &Hook) -> Result<HookOutcome> {
         let program = self
             .object
             .progs_mut()
             .find(|p| p.name() == hook.program)
             .ok_or_else(|| ProbeError::NoSuchPart { kind: "program", name: hook.program.to_owned() })?;
-        if let Ok(id) = Program::id_from_fd(program.as_fd()) {
-            self.program_ids.push(id);
-        }
+        self.programs.insert(hook.program);
         let attached = match hook.target {
             Target::Tracepoint(_) => program.attach_trace(),
             Target::Iterator(_) => program.attach(),
@@ -215,7 +223,7 @@ impl Loaded {
                 self.iterators.insert(hook.program, link);
                 HookOutcome::Attached
             }
-            (Err(e), _) => HookOutcome::Refused(format!("cannot attach: {e}")),
+            (Err(e), _) => HookOutcome::Refused(format!("cannot attach: {e:#}")),
         })
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
+use libbpf_rs::{AsRawLibbpf, MapHandle, RingBuffer, RingBufferBuilder};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -62,7 +62,20 @@ impl Records {
     }
 }
 
+/// How full a ring was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingFill {
+    /// Its key in the configuration.
+    pub name: &'static str,
+    /// The most that waited in it when its reader came, in bytes.
+    pub fill: u64,
+    /// What it holds.
+    pub limit: u64,
+}
+
 pub(crate) struct Rings {
+    /// Since they were asked for.
+    fills: [RingFill; 3],
     sockets: RingBuffer<'static>,
     payloads: RingBuffer<'static>,
     processes: RingBuffer<'static>,
@@ -105,11 +118,27 @@ impl Rings {
             }
             true
         })?;
-        Ok(Self { sockets, payloads, processes, records, undecodable })
+        let named = |name, ring: &RingBuffer<'_>| RingFill { name, fill: 0, limit: level(ring).1 };
+        let fills = [
+            named("event_ring", &sockets),
+            named("payload_ring", &payloads),
+            named("process_ring", &processes),
+        ];
+        Ok(Self { fills, sockets, payloads, processes, records, undecodable })
+    }
+
+    /// How full the rings were since this was asked last.
+    pub(crate) fn fills(&mut self) -> Vec<RingFill> {
+        let fills = self.fills.to_vec();
+        self.fills.iter_mut().for_each(|ring| ring.fill = 0);
+        fills
     }
 
     pub(crate) fn poll(&mut self, timeout: Duration) -> Result<Records> {
         self.wait(timeout)?;
+        for (fill, ring) in self.fills.iter_mut().zip([&self.sockets, &self.payloads, &self.processes]) {
+            fill.fill = fill.fill.max(level(ring).0);
+        }
         self.sockets.consume().map_err(map_error)?;
         // A name is asked for before the connection is made.
         self.payloads.consume().map_err(map_error)?;
@@ -132,6 +161,19 @@ impl Rings {
 
     pub(crate) fn undecodable(&self) -> u64 {
         self.undecodable.get()
+    }
+}
+
+/// Bytes that wait in a ring, and those that it holds.
+fn level(of: &RingBuffer<'_>) -> (u64, u64) {
+    // SAFETY: libbpf's object lives as long as `of`, which has exactly one ring; the calls read its two positions and
+    // its mask.
+    unsafe {
+        let ring = libbpf_sys::ring_buffer__ring(of.as_libbpf_object().as_ptr(), 0);
+        if ring.is_null() {
+            return (0, 0);
+        }
+        (libbpf_sys::ring__avail_data_size(ring), libbpf_sys::ring__size(ring))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The daemon under test: started with a configuration of its own, awaited by its own word, stopped and read.
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -21,6 +21,14 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 pub const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 const OUTPUT: &str = "output.jsonl";
+const SOCKET: &str = "api.sock";
+
+/// A daemon that has given up root must still be able to read its configuration again.
+fn directory() -> Result<TempDir> {
+    let directory = tempfile::Builder::new().prefix("netsonde-test-").tempdir()?;
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+    Ok(directory)
+}
 
 /// A netsonde that runs; killed on drop, and its words are shown when the test fails.
 pub struct Daemon {
@@ -41,13 +49,33 @@ impl Daemon {
         configuration: &str,
         change: impl FnOnce(&mut Command),
     ) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("netsonde-test-").tempdir()?;
-        // A daemon that has given up root must still be able to read its configuration again.
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+        Self::launch(directory()?, Command::new(netsonde), configuration, change)
+    }
+
+    /// Starts netsonde as a user who is not root, with these capabilities and no way to others.
+    pub fn start_as(user: u32, capabilities: &[&str], configuration: &str) -> Result<Self> {
+        let directory = directory()?;
+        let binary = directory.path().join("netsonde");
+        fs::copy(host::netsonde()?, &binary)?;
+        chown(directory.path(), Some(user), Some(user))?;
+        let mut command = Command::new("setpriv");
+        command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
+        let given: String = capabilities.iter().map(|name| format!(",+{name}")).collect();
+        command.args(["inh-caps", "ambient-caps", "bounding-set"].map(|set| format!("--{set}=-all{given}")));
+        command.arg(binary);
+        Self::launch(directory, command, configuration, |_| {})
+    }
+
+    fn launch(
+        directory: TempDir,
+        mut command: Command,
+        configuration: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         let notify = directory.path().join("notify");
         let notifications = UnixDatagram::bind(&notify)?;
+        fs::set_permissions(&notify, fs::Permissions::from_mode(0o777))?;
         write_configuration(directory.path(), configuration)?;
-        let mut command = Command::new(netsonde);
         command
             .args(["run", "--interval", "1s", "--config"])
             .arg(directory.path().join("netsonde.toml"))
@@ -65,9 +93,8 @@ impl Daemon {
     /// Runs a netsonde that is expected to refuse this configuration, or what its command prefix leaves it; gives its
     /// exit code, the path of its configuration and what it wrote to standard error.
     pub fn refused(prefix: &str, configuration: &str) -> Result<(Option<i32>, PathBuf, String)> {
-        let directory = tempfile::Builder::new().prefix("netsonde-test-").tempdir()?;
         // Readable for others, and so is a copy of the binary: the prefix may give up root.
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+        let directory = directory()?;
         write_configuration(directory.path(), configuration)?;
         let (binary, path) = (directory.path().join("netsonde"), directory.path().join("netsonde.toml"));
         fs::copy(host::netsonde()?, &binary)?;
@@ -117,6 +144,33 @@ impl Daemon {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// A command of netsonde that asks this daemon.
+    pub fn asking(&self, words: &str) -> Result<Command> {
+        let mut command = Command::new(host::netsonde()?);
+        command
+            .args(words.split_whitespace())
+            .arg("--config")
+            .arg(self.directory.path().join("netsonde.toml"));
+        Ok(command)
+    }
+
+    /// What `netsonde status --json` says.
+    pub fn status(&self) -> Result<serde_json::Value> {
+        let output = self.asking("status --json")?.stdin(Stdio::null()).output()?;
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("no status: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// The socket of its API.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join(SOCKET)
+    }
+
+    /// Replaces its configuration, and leaves it to others to have it read.
+    pub fn write_configuration(&self, configuration: &str) -> Result<()> {
+        write_configuration(self.directory.path(), configuration)
     }
 
     /// The file of OTLP/JSON lines.
@@ -192,7 +246,7 @@ fn write_configuration(directory: &Path, configuration: &str) -> Result<()> {
     let tables = format!(
         "{dns}{spool}[export.file]\npath = \"{}\"\n[api]\nsocket = \"{}\"\n",
         directory.join(OUTPUT).display(),
-        directory.join("api.sock").display()
+        directory.join(SOCKET).display()
     );
     Ok(fs::write(directory.join("netsonde.toml"), format!("{configuration}\n{tables}"))?)
 }

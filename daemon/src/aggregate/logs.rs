@@ -60,6 +60,7 @@ keys! {
         "what runs the container, if its control group tells: docker, buildkit, containerd, podman, cri-o, lxc, lxc-libvirt or systemd-nspawn";
     HOLDERS = "netsonde.socket.holders", MapArray, Stable,
         "all processes that hold the socket, when the last look at open files found several: process.pid, process.executable.path and process.creation.time";
+    OWN = "netsonde.own", Bool, Stable, "true when the socket is of the netsonde that tells of it; else absent";
     USER_ID = "process.user.id", Int, Convention, "real user id when the socket became the process's";
     USER_NAME = "process.user.name", String, Convention, "name of the real user, or the number when it has none";
     ANCESTORS = "netsonde.process.ancestors", MapArray, Stable,
@@ -292,12 +293,17 @@ pub struct Ownership<'a> {
     pub user: Arc<str>,
     /// All that hold it, when they are several.
     pub holders: &'a [Arc<Process>],
+    /// The owner is this process.
+    pub own: bool,
 }
 
 /// The owner, all holders and the user.
 fn push_ownership(owner: Owner, of: &Ownership<'_>, clock: &Clock, to: &mut Vec<Attribute>) {
     if let Some(process) = of.process {
         identity(process, clock, to);
+    }
+    if of.own {
+        to.push((OWN.name, AttributeValue::Bool(true)));
     }
     if of.holders.len() > 1 {
         let holders = of.holders.iter().map(|h| member(h, clock)).collect();
@@ -375,7 +381,7 @@ mod tests {
     }
 
     fn owned_by(process: &Process) -> Ownership<'_> {
-        Ownership { process: Some(process), user: "me".into(), holders: &[] }
+        Ownership { process: Some(process), user: "me".into(), holders: &[], own: true }
     }
 
     const KINDS: [SocketEventKind; 6] = [

@@ -7,6 +7,7 @@ mod hellos;
 mod identity;
 mod logs;
 mod own;
+mod recent;
 mod series;
 mod status;
 mod task;
@@ -19,4 +20,6 @@ pub use own::ALL as OWN_METRICS;
 #[cfg(test)]
 pub use status::DNS_EVENT_RATE_LIMITED;
 pub use status::{Finding, Grade, Status, judge};
-pub use task::{Aggregation, Command, End};
+#[cfg(test)]
+pub use status::{Lacking, SweepStatus};
+pub use task::{Aggregation, Around, Command, End};

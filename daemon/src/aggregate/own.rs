@@ -28,7 +28,10 @@ keys! {
     FOLDED_REASON = "netsonde.dns.folded.reason", "suffix (of dns.suffixes) or other (more names than dns.question_names)";
     HELLO_OUTCOME = "netsonde.tls.hello.outcome", "read, evicted (read, and forgotten before its connection ended: too many), incomplete (longer than what is copied of it) or malformed";
     NAME_KIND = "netsonde.dns.name.kind", "address (as known to a process, a network namespace or the host) or flow (which goes by the name)";
-    PROGRAM_NAME = "netsonde.program.name", "name of a BPF program, as the kernel cuts it";
+    PROGRAM_NAME = "netsonde.program.name", "name of a BPF program of netsonde";
+    CAPABILITY = "netsonde.capability", "name of a capability, as in capabilities(7)";
+    API_REFUSAL = "netsonde.api.refusal", "forbidden, unauthorized (no token), host (a foreign name), body, head_too_large, malformed, timeout (it did not ask), stalled (it did not take its answer), too_many or accept_failed";
+    RING = "netsonde.ring.name", "event_ring, payload_ring or process_ring, as in [limits]";
     DESTINATION = "netsonde.export.destination", "where telemetry goes";
     EXPORT_SIGNAL = "netsonde.export.signal", "metrics (counted in points) or logs (counted in records)";
     SPOOL_STATE_KEY = "netsonde.spool.state", "active, disk_full or unavailable";
@@ -70,6 +73,14 @@ metrics! {
         "Flows that the kernel can tell apart in one interval (limits.flows)";
     PROCESSES = "netsonde.self.processes.usage", Gauge, "{process}", [],
         "Processes in the table, ended ones that are still kept included";
+    PROCESSES_LIMIT = "netsonde.self.processes.limit", Gauge, "{process}", [],
+        "Processes above which the ones that ended first are forgotten (limits.processes)";
+    RING_USAGE = "netsonde.self.ring.usage", Gauge, "By", [RING],
+        "The most that waited in a ring of the kernel's since the last export, as far as its reader met it";
+    RING_LIMIT = "netsonde.self.ring.limit", Gauge, "By", [RING],
+        "What a ring of the kernel's holds";
+    LAG = "netsonde.self.lag", Gauge, "s", [],
+        "How old the oldest record may have been, since the last export, when it was taken in";
     PROCESSES_EVICTED = "netsonde.self.processes.evicted", Counter, "{process}", [],
         "Processes that were forgotten early because the table was full (limits.processes)";
     PROCESSES_REPAIRED = "netsonde.self.processes.repaired", Counter, "{process}", [],
@@ -100,6 +111,8 @@ metrics! {
         "First messages of TLS clients, by what became of them";
     NAMES = "netsonde.self.dns.names.usage", Gauge, "{name}", [],
         "Addresses that have a name, for a process, a network namespace or the host (dns.names)";
+    NAMES_LIMIT = "netsonde.self.dns.names.limit", Gauge, "{name}", [],
+        "Names of addresses above which the least recently used are forgotten (dns.names)";
     NAMES_EVICTED = "netsonde.self.dns.names.evicted", Counter, "{name}", [NAME_KIND],
         "Names of addresses that were forgotten early because there are too many";
     NAMES_UNRELATED = "netsonde.self.dns.names.unrelated", Counter, "{address}", [],
@@ -113,11 +126,19 @@ metrics! {
     SERIES_EXPIRED = "netsonde.self.series.expired", Counter, "{series}", [],
         "Series that were dropped because nothing was added for metrics.series_expiry";
     PROGRAM_TIME = "netsonde.self.program.run_time", Counter, "s", [PROGRAM_NAME],
-        "Time spent in each BPF program; 0 unless kernel.bpf_stats_enabled is set";
+        "Time spent in each BPF program; stays as it is unless self.program_statistics or kernel.bpf_stats_enabled is set";
     PROGRAM_RUNS = "netsonde.self.program.runs", Counter, "{run}", [PROGRAM_NAME],
-        "Runs of each BPF program; 0 unless kernel.bpf_stats_enabled is set";
+        "Runs of each BPF program; stays as it is unless self.program_statistics or kernel.bpf_stats_enabled is set";
     PROGRAM_SKIPPED = "netsonde.self.program.skipped", Counter, "{run}", [PROGRAM_NAME],
         "Runs that the kernel skipped because the program was interrupted in the middle; the twin of tcp_state_changed takes those of its kind";
+    LACKING = "netsonde.self.privileges.missing", Gauge, "{capability}", [CAPABILITY],
+        "1 for each capability that is missing; netsonde status says what is missing without it";
+    API_CLIENTS = "netsonde.self.api.clients", Gauge, "{client}", [],
+        "Clients of the local API";
+    API_REQUESTS = "netsonde.self.api.requests", Counter, "{request}", [],
+        "Requests that the local API has answered";
+    API_REFUSED = "netsonde.self.api.refused", Counter, "{refusal}", [API_REFUSAL],
+        "Clients and requests that the local API has not served";
     EXPORTED = "netsonde.self.export.items", Counter, "{item}", [DESTINATION, EXPORT_SIGNAL, EXPORT_OUTCOME],
         "Metric points and log records, by what became of them";
     EXPORT_QUEUE = "netsonde.self.export.queue", Gauge, "By", [DESTINATION, EXPORT_SIGNAL],
@@ -197,6 +218,12 @@ pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
     to.int(&FLOWS_USAGE, [], sweep.flows);
     to.int(&FLOWS_LIMIT, [], sweep.flow_limit);
     to.int(&PROCESSES, [], status.processes.tracked);
+    to.int(&PROCESSES_LIMIT, [], status.processes.limit);
+    for ring in &status.rings {
+        to.int(&RING_USAGE, [(&RING, ring.name)], ring.fill);
+        to.int(&RING_LIMIT, [(&RING, ring.name)], ring.limit);
+    }
+    to.put(&LAG, [], PointValue::Double(status.lag_seconds));
     to.int(&PROCESSES_EVICTED, [], status.processes.evicted);
     to.int(&PROCESSES_REPAIRED, [], status.processes.repaired);
     to.int(&UNATTRIBUTED, [], status.processes.unattributed);
@@ -224,17 +251,26 @@ pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
     }
     to.int(&DNS_PENDING, [], dns.pending);
     to.int(&NAMES, [], dns.names);
+    to.int(&NAMES_LIMIT, [], dns.names_limit);
     to.int(&NAMES_UNRELATED, [], dns.unrelated);
     to.int(&SERIES, [], status.series.held);
     to.int(&SERIES_LIMIT, [], status.series.limit);
     to.int(&SERIES_FOLDED, [], status.series.folded);
     to.int(&SERIES_EXPIRED, [], status.series.expired);
     for program in &status.programs {
-        let name = [(&PROGRAM_NAME, program.name.as_str())];
+        let name = [(&PROGRAM_NAME, program.name)];
         let seconds = program.run_time_ns as f64 / 1e9;
         to.put(&PROGRAM_TIME, name, PointValue::Double(seconds));
         to.int(&PROGRAM_RUNS, name, program.runs);
         to.int(&PROGRAM_SKIPPED, name, program.skipped);
+    }
+    for lacking in &status.lacking {
+        to.int(&LACKING, [(&CAPABILITY, lacking.capability)], 1);
+    }
+    to.int(&API_CLIENTS, [], status.api.clients);
+    to.int(&API_REQUESTS, [], status.api.requests);
+    for (why, n) in &status.api.refused {
+        to.int(&API_REFUSED, [(&API_REFUSAL, why)], *n);
     }
     for destination in &status.destinations {
         for lane in &destination.signals {

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::recent::{self, Troubles};
+
 /// Fewer events of lookups were written than there were lookups; as a reason for a loss.
 pub const DNS_EVENT_RATE_LIMITED: &str = "dns_event_rate_limited";
 
@@ -17,6 +19,10 @@ pub struct Status {
     pub started_unix_ns: u64,
     /// When this was read, Unix nanoseconds.
     pub read_unix_ns: u64,
+    /// What should not happen and did within the last ten minutes, by name; the verdict is on this.
+    pub recent: Troubles,
+    /// Capabilities that are missing.
+    pub lacking: Vec<Lacking>,
     /// Each signal.
     pub signals: Vec<SignalStatus>,
     /// The last sweep.
@@ -25,6 +31,10 @@ pub struct Status {
     pub losses: Vec<Loss>,
     /// The process table.
     pub processes: ProcessStatus,
+    /// The oldest that a record was which waited to be read, since the sweep before, in seconds.
+    pub lag_seconds: f64,
+    /// The rings that the kernel writes to.
+    pub rings: Vec<RingStatus>,
     /// Each selection rule.
     pub selection: Vec<RuleStatus>,
     /// DNS lookups.
@@ -35,8 +45,43 @@ pub struct Status {
     pub series: SeriesStatus,
     /// Each BPF program.
     pub programs: Vec<ProgramStatus>,
+    /// The local API.
+    pub api: ApiStatus,
     /// Each destination of telemetry.
     pub destinations: Vec<DestinationStatus>,
+}
+
+/// One ring.
+#[derive(Debug, Clone, Serialize)]
+pub struct RingStatus {
+    /// Its key under `[limits]`.
+    pub name: &'static str,
+    /// The most that waited in it since the sweep before, in bytes.
+    pub fill: u64,
+    /// What it holds at most.
+    pub limit: u64,
+}
+
+/// A capability that is missing.
+#[derive(Debug, Clone, Serialize)]
+pub struct Lacking {
+    /// Its name.
+    pub capability: &'static str,
+    /// What is missing without it.
+    pub without: &'static str,
+}
+
+/// The local API; counts are since the start.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ApiStatus {
+    /// Clients now.
+    pub clients: u64,
+    /// Clients at most.
+    pub limit: u64,
+    /// Requests that were answered.
+    pub requests: u64,
+    /// Clients and requests that were not served, by reason.
+    pub refused: Vec<(&'static str, u64)>,
 }
 
 /// One signal.
@@ -91,6 +136,8 @@ pub struct Loss {
 pub struct ProcessStatus {
     /// Processes in it.
     pub tracked: u64,
+    /// Processes at most.
+    pub limit: u64,
     /// Forgotten early.
     pub evicted: u64,
     /// Learnt from `/proc`.
@@ -131,6 +178,8 @@ pub struct DnsStatus {
     pub folded: Vec<(&'static str, u64)>,
     /// Names of addresses that are known.
     pub names: u64,
+    /// At most.
+    pub names_limit: u64,
     /// Names of addresses that were forgotten early, by what they were of.
     pub names_evicted: Vec<(&'static str, u64)>,
     /// Addresses in answers that nothing led to from the question.
@@ -142,10 +191,10 @@ impl DnsStatus {
         of.iter().find(|(known, _)| *known == word).map_or(0, |(_, n)| *n)
     }
 
-    fn finding(&self) -> Finding {
+    fn finding(&self, recent: &Troubles) -> Finding {
         let lookups = |word| Self::count(&self.lookups, word);
         let (unknown, dropped) = (lookups("unknown"), lookups("dropped"));
-        let grade = if dropped > 0 { Grade::Degraded } else { Grade::Ok };
+        let grade = grade(recent, recent::LOOKUPS);
         let malformed: u64 = self.malformed.iter().map(|(_, n)| n).sum();
         let mut said = format!(
             "{} lookups answered, {} timed out, {} in flight, {malformed} messages malformed, {} names",
@@ -179,8 +228,8 @@ pub struct SeriesStatus {
 /// One BPF program.
 #[derive(Debug, Clone, Serialize)]
 pub struct ProgramStatus {
-    /// Its name, as the kernel cuts it.
-    pub name: String,
+    /// Its name.
+    pub name: &'static str,
     /// Time spent in it.
     pub run_time_ns: u64,
     /// Times that it ran.
@@ -203,12 +252,14 @@ pub struct DestinationStatus {
 }
 
 /// Metrics or logs on their way to one destination.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct LaneStatus {
     /// `metrics` or `logs`.
     pub signal: &'static str,
     /// Items by what became of them; `delivered` first.
     pub outcomes: Vec<(&'static str, u64)>,
+    /// Attempts that failed since the last that succeeded.
+    pub failures: u64,
     /// Items whose fate is open.
     pub waiting: u64,
     /// Items that an earlier process left in the spool, since the start.
@@ -263,8 +314,16 @@ fn finding(grade: Grade, subject: &str, text: impl Into<String>) -> Finding {
     Finding { grade, subject: subject.to_owned(), text: text.into() }
 }
 
+/// The grade of what should not happen.
+fn grade(recent: &Troubles, key: &str) -> Grade {
+    if recent.get(key).is_some_and(|n| *n > 0) { Grade::Degraded } else { Grade::Ok }
+}
+
+/// A record may wait for so long before netsonde is too slow for its host, in seconds.
+const LONGEST_LAG: f64 = 5.0;
+
 /// Whether a loss is what a limit of events is for.
-fn asked_for(reason: &str) -> bool {
+pub fn asked_for(reason: &str) -> bool {
     reason == "event_rate_limited" || reason == DNS_EVENT_RATE_LIMITED
 }
 
@@ -272,6 +331,10 @@ fn asked_for(reason: &str) -> bool {
 #[must_use]
 pub fn judge(status: &Status) -> Vec<Finding> {
     let mut findings = Vec::new();
+    for lacking in &status.lacking {
+        let text = format!("{} is missing: {}", lacking.capability, lacking.without);
+        findings.push(finding(Grade::Degraded, "privileges", text));
+    }
     for signal in &status.signals {
         let grade = match signal.state {
             "active" | "disabled" => Grade::Ok,
@@ -285,7 +348,12 @@ pub fn judge(status: &Status) -> Vec<Finding> {
         findings.push(finding(grade, &format!("signal {}", signal.name), text));
     }
     let sweep = &status.sweep;
-    let grade = if sweep.failed > 0 { Grade::Degraded } else { Grade::Ok };
+    if sweep.count == 0 {
+        // Nothing else is known either.
+        findings.push(finding(Grade::Degraded, "sweep", "none yet: netsonde is starting"));
+        return findings;
+    }
+    let grade = grade(&status.recent, recent::SWEEPS);
     let said = format!(
         "{} sockets ({} connections, {} listeners) in {} network namespaces, {:.1} ms, {} of {} sweeps failed",
         sweep.sockets,
@@ -297,25 +365,45 @@ pub fn judge(status: &Status) -> Vec<Finding> {
         sweep.count
     );
     findings.push(finding(grade, "sweep", said));
-    // Events over the limit are left out on purpose; everything else should not happen.
+    let fills = status.rings.iter().map(|ring| {
+        let percent = (ring.fill * 100).checked_div(ring.limit).unwrap_or(0);
+        format!("{} {percent} %", ring.name)
+    });
+    let grade = if status.lag_seconds > LONGEST_LAG { Grade::Degraded } else { Grade::Ok };
+    let fills: Vec<_> = fills.collect();
+    let said = format!("at most {} full, {:.1} s behind", fills.join(", "), status.lag_seconds);
+    findings.push(finding(grade, "rings", said));
     for loss in status.losses.iter().filter(|l| l.count > 0) {
-        let grade = if asked_for(loss.reason) { Grade::Ok } else { Grade::Degraded };
-        findings.push(finding(grade, "losses", format!("{} × {}", loss.count, loss.reason)));
+        let lately = status.recent.get(&recent::loss_key(loss.reason)).copied().unwrap_or(0);
+        let (grade, when) = match lately {
+            0 if asked_for(loss.reason) => (Grade::Ok, ", as events.rate_limit wants it".to_owned()),
+            0 => (Grade::Ok, ", none in the last 10 minutes".to_owned()),
+            n => (Grade::Degraded, format!(", {n} in the last 10 minutes")),
+        };
+        findings.push(finding(grade, "losses", format!("{} × {}{when}", loss.count, loss.reason)));
     }
     let p = &status.processes;
-    let grade = if p.unattributed > 0 || p.evicted > 0 { Grade::Degraded } else { Grade::Ok };
+    let grade =
+        self::grade(&status.recent, recent::EVICTED).max(self::grade(&status.recent, recent::UNATTRIBUTED));
     let said = format!(
-        "{} tracked, {} forgotten early, {} records unattributed",
-        p.tracked, p.evicted, p.unattributed
+        "{} of {} tracked, {} forgotten early, {} records unattributed",
+        p.tracked, p.limit, p.evicted, p.unattributed
     );
     findings.push(finding(grade, "processes", said));
     if status.signals.iter().any(|s| s.name == "dns" && s.state != "disabled") {
-        findings.push(status.dns.finding());
+        findings.push(status.dns.finding(&status.recent));
     }
     let s = &status.series;
-    let grade = if s.folded > 0 { Grade::Degraded } else { Grade::Ok };
+    let grade = self::grade(&status.recent, recent::FOLDED);
     let said = format!("{} of {} held, {} measurements folded", s.held, s.limit, s.folded);
     findings.push(finding(grade, "series", said));
+    let api = &status.api;
+    let refused: Vec<_> =
+        api.refused.iter().filter(|(_, n)| *n > 0).map(|(why, n)| format!("{n} {why}")).collect();
+    let refused = if refused.is_empty() { "none refused".to_owned() } else { refused.join(", ") };
+    // Whoever is refused tells of a client, and not of netsonde.
+    let said = format!("{} requests, {} of {} clients, {refused}", api.requests, api.clients, api.limit);
+    findings.push(finding(Grade::Ok, "api", said));
     for destination in &status.destinations {
         let (mut delivered, mut lost, mut waiting, mut spools) = (0, Vec::new(), 0, Vec::new());
         for lane in &destination.signals {
@@ -332,7 +420,13 @@ pub fn judge(status: &Status) -> Vec<Finding> {
                 }
             }
         }
-        let grade = if lost.is_empty() && spools.is_empty() { Grade::Ok } else { Grade::Degraded };
+        // Something is wrong while nothing gets through, however much can wait.
+        let failing = destination.signals.iter().any(|lane| lane.failures > 0);
+        let grade = if failing || !spools.is_empty() {
+            Grade::Degraded
+        } else {
+            self::grade(&status.recent, &recent::export_key(&destination.name))
+        };
         let mut said = format!("{delivered} items delivered");
         if waiting > 0 {
             said.push_str(&format!(", {waiting} waiting"));
@@ -357,7 +451,56 @@ pub fn judge(status: &Status) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::recent::Recent;
     use super::*;
+
+    #[test]
+    fn whatever_is_lost_shows_in_the_verdict_while_it_is_recent() {
+        let lane = |outcomes| vec![LaneStatus { signal: "logs", outcomes, ..LaneStatus::default() }];
+        let destination = |outcomes| DestinationStatus {
+            name: "otlp".to_owned(),
+            signals: lane(outcomes),
+            last_error: None,
+            last_success_unix_ns: None,
+        };
+        let with = |change: fn(&mut Status)| {
+            let mut status = running();
+            change(&mut status);
+            status
+        };
+        let mut all = vec![
+            with(|s| s.sweep.failed = 1),
+            with(|s| s.processes.evicted = 1),
+            with(|s| s.processes.unattributed = 1),
+            with(|s| s.series.folded = 1),
+        ];
+        all.push(Status {
+            destinations: vec![destination(vec![("delivered", 9), ("refused", 1)])],
+            ..running()
+        });
+        for mut status in all {
+            assert_eq!(grade_of(&status), Grade::Ok);
+            status.recent = Recent::default().take(1, &recent::troubles(&status));
+            assert_eq!(grade_of(&status), Grade::Degraded, "{status:?}");
+        }
+        let mut status = Status { destinations: vec![destination(vec![("delivered", 9)])], ..running() };
+        status.recent = Recent::default().take(1, &recent::troubles(&status));
+        assert_eq!(grade_of(&status), Grade::Ok);
+        status.lag_seconds = 60.0;
+        assert_eq!(grade_of(&status), Grade::Degraded);
+    }
+
+    /// One that has observed.
+    fn running() -> Status {
+        Status { sweep: SweepStatus { count: 1, ..SweepStatus::default() }, ..Status::default() }
+    }
+
+    #[test]
+    fn before_the_first_sweep_nothing_is_well() {
+        assert_eq!(grade_of(&Status::default()), Grade::Degraded);
+        assert_eq!(judge(&Status::default()).len(), 1);
+        assert_eq!(grade_of(&running()), Grade::Ok);
+    }
 
     fn grade_of(status: &Status) -> Grade {
         judge(status).iter().map(|f| f.grade).max().unwrap_or(Grade::Ok)
@@ -365,8 +508,9 @@ mod tests {
 
     #[test]
     fn lookups_have_a_line_when_they_are_observed() {
-        let mut status = Status::default();
+        let mut status = running();
         status.dns.lookups = vec![("answered", 5), ("dropped", 1)];
+        status.recent = recent::troubles(&status);
         assert!(judge(&status).iter().all(|f| f.subject != "dns"));
         status.signals = vec![SignalStatus { name: "dns", state: "active", reason: None }];
         let findings = judge(&status);
@@ -387,9 +531,8 @@ mod tests {
             signal: "logs",
             outcomes: vec![("delivered", 3)],
             waiting: 2,
-            restored: 0,
-            queue_bytes: 10,
             spool: Some(spool("active", None)),
+            ..LaneStatus::default()
         };
         let of = |lane: &LaneStatus| {
             let destination = DestinationStatus {
@@ -398,7 +541,7 @@ mod tests {
                 last_error: None,
                 last_success_unix_ns: None,
             };
-            let findings = judge(&Status { destinations: vec![destination], ..Status::default() });
+            let findings = judge(&Status { destinations: vec![destination], ..running() });
             let line = findings.into_iter().find(|finding| finding.subject == "export otlp").expect("a line");
             (line.grade, line.text)
         };
@@ -409,15 +552,22 @@ mod tests {
             of(&lane),
             (Grade::Degraded, format!("{text}, spool of logs unavailable: Permission denied"))
         );
+        lane.spool = Some(spool("active", None));
+        lane.failures = 1;
+        assert_eq!(of(&lane), (Grade::Degraded, text.to_owned()), "nothing gets through");
     }
 
     #[test]
     fn the_gravest_finding_decides() {
-        let mut status = Status::default();
+        let mut status = running();
         assert_eq!(grade_of(&status), Grade::Ok);
         status.losses = vec![Loss { reason: "event_rate_limited", count: 5 }];
+        status.recent = recent::troubles(&status);
         assert_eq!(grade_of(&status), Grade::Ok, "a limit that was asked for");
         status.losses = vec![Loss { reason: "event_ring_full", count: 1 }];
+        assert_eq!(grade_of(&status), Grade::Ok, "long ago");
+        assert!(judge(&status).iter().any(|f| f.text == "1 × event_ring_full, none in the last 10 minutes"));
+        status.recent = recent::troubles(&status);
         assert_eq!(grade_of(&status), Grade::Degraded);
         status.signals = vec![SignalStatus { name: "tcp", state: "failed", reason: Some("EPERM".into()) }];
         assert_eq!(grade_of(&status), Grade::Failed);

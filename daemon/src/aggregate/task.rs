@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netsonde_dns::questions::QuestionNames;
+use netsonde_probes::capabilities::Capability;
 use netsonde_probes::records::{
     Flow, FlowCounts, Listener, Owner, Role, RuleMask, SocketEventKind, Transport,
 };
 use netsonde_probes::signals::flow::{self, MeasuredValue, Measurement};
 use netsonde_probes::signals::tcp::{attributes, metrics};
-use netsonde_probes::{Holders, Records};
+use netsonde_probes::{Holders, Records, RingFill};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -23,18 +24,21 @@ use super::dns::{Dns, RateLimit, Sums};
 use super::hellos::Hellos;
 use super::identity::NamedFlow;
 use super::logs::Ownership;
+use super::recent::{self, Recent};
 use super::series::Store;
 use super::status::{
-    DNS_EVENT_RATE_LIMITED, DestinationStatus, LaneStatus, Loss, ProcessStatus, ProgramStatus, RuleStatus,
-    SeriesStatus, SignalStatus, SpoolStatus, Status, SweepStatus,
+    ApiStatus, DNS_EVENT_RATE_LIMITED, DestinationStatus, Lacking, LaneStatus, Loss, ProcessStatus,
+    ProgramStatus, RingStatus, RuleStatus, SeriesStatus, SignalStatus, SpoolStatus, Status, SweepStatus,
 };
 use super::{logs, own};
+use crate::api::Counts;
 use crate::collect::{Collected, Reading, SweepReport};
 use crate::config::Config;
-use crate::enrich::{Clock, Masker, Names, Process, ProcessTable, SearchSuffixes, Users};
+use crate::enrich::{Clock, Masker, Names, OwnProcess, Process, ProcessTable, SearchSuffixes, Users};
 use crate::export::{
     DestinationStatistics, Exporters, LossReason, Signal, SignalStatistics, SpoolState, SpoolStatistics,
 };
+use crate::progress::{Progress, Stage};
 use crate::select::{ProcessFacts, Selection, Selections};
 use crate::telemetry::{LogRecord, MetricData, Telemetry};
 
@@ -58,8 +62,19 @@ pub enum End {
     Abandoned,
 }
 
+/// What the task is told of the rest of the daemon.
+pub struct Around {
+    /// Where it says that it gets on.
+    pub progress: Arc<Progress>,
+    /// What became of the clients of the local API.
+    pub api: Arc<Counts>,
+    /// Capabilities that were missing from the start.
+    pub lacking: Vec<&'static Capability>,
+}
+
 /// The state of the task.
 pub struct Aggregation {
+    around: Around,
     config: Config,
     processes: ProcessTable,
     users: Users,
@@ -83,6 +98,10 @@ pub struct Aggregation {
     holders: Holders,
     unattributed: u64,
     last_sweep_unix_ns: u64,
+    /// The most since the last sweep.
+    lag_ns: u64,
+    recent: Recent,
+    own: Option<OwnProcess>,
     status: Status,
     publish: watch::Sender<Status>,
 }
@@ -113,15 +132,21 @@ fn masker(config: &Config) -> Option<Masker> {
 impl Aggregation {
     /// A task that sends to `exporters` and publishes its status.
     #[must_use]
-    pub fn new(config: Config, exporters: Exporters, publish: watch::Sender<Status>) -> Self {
+    pub fn new(config: Config, exporters: Exporters, publish: watch::Sender<Status>, around: Around) -> Self {
         let now = Clock::read().unix_ns();
         let status = Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             started_unix_ns: now,
+            lacking: around
+                .lacking
+                .iter()
+                .map(|c| Lacking { capability: c.name, without: c.without.unwrap_or_default() })
+                .collect(),
             ..Status::default()
         };
         Self {
+            around,
             processes: ProcessTable::new(process_limit(&config), keep_ended(&config), masker(&config)),
             users: Users::new("/etc/passwd"),
             series: Store::new(config.metrics.clone(), now),
@@ -142,6 +167,9 @@ impl Aggregation {
             holders: Holders::default(),
             unattributed: 0,
             last_sweep_unix_ns: now,
+            lag_ns: 0,
+            recent: Recent::default(),
+            own: OwnProcess::find(),
             status,
             publish,
             config,
@@ -159,6 +187,7 @@ impl Aggregation {
         let mut flush = interval(LOG_DELAY);
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = loop {
+            self.around.progress.round(Stage::Aggregate);
             tokio::select! {
                 batch = collected.recv() => match batch {
                     Some(Collected::Records(records, reading)) => self.take_records(&records, &reading),
@@ -227,6 +256,9 @@ impl Aggregation {
             self.processes.apply(event);
         }
         let clock = Clock::read();
+        if reading.since_ns > 0 && !records.is_empty() {
+            self.lag_ns = self.lag_ns.max(clock.boot_ns().saturating_sub(reading.since_ns));
+        }
         // Names are asked for before the connections that they are of.
         self.dns.begin(reading);
         for packet in &records.dns {
@@ -252,7 +284,12 @@ impl Aggregation {
             let name = self.name_for_event(event);
             let holders = self.holders_of(event.cookie);
             let user = self.users.name(event.owner.uid);
-            let of = Ownership { process: process.as_deref(), user, holders: &holders };
+            let of = Ownership {
+                process: process.as_deref(),
+                user,
+                holders: &holders,
+                own: self.is_own(event.owner),
+            };
             let said = self.hellos.of(event.cookie);
             self.pending_logs.push(logs::record(event, &of, name.as_ref(), said, &clock));
             if event.kind == SocketEventKind::Close {
@@ -278,6 +315,9 @@ impl Aggregation {
 
     /// Judges by the rules that the kernel left open, and counts the one that decides.
     fn is_observed(&mut self, candidates: RuleMask, owner: Owner, process: Option<&Process>) -> bool {
+        if !self.config.select.own_traffic && self.is_own(owner) {
+            return false;
+        }
         let ancestors =
             |test: &dyn Fn(&str) -> bool| process.is_some_and(|p| p.ancestors().any(|a| test(a.path())));
         let facts = process.map(|p| {
@@ -294,6 +334,11 @@ impl Aggregation {
         // The kernel is no user.
         let uid = (owner.process.is_known() && !owner.is_kernel()).then_some(owner.uid);
         self.selections.includes(candidates, uid, facts)
+    }
+
+    /// Whether it is this process.
+    fn is_own(&self, owner: Owner) -> bool {
+        self.own.is_some_and(|own| own.is(owner.process))
     }
 
     /// All processes that hold a socket, when they are several and their names are known.
@@ -458,7 +503,7 @@ impl Aggregation {
             .programs
             .iter()
             .map(|p| ProgramStatus {
-                name: p.name.clone(),
+                name: p.name,
                 run_time_ns: p.run_time_ns,
                 runs: p.run_count,
                 skipped: p.recursion_misses,
@@ -484,6 +529,7 @@ impl Aggregation {
         let table = self.processes.statistics();
         status.processes = ProcessStatus {
             tracked: table.tracked,
+            limit: self.config.limits.processes.get().into(),
             evicted: table.evicted,
             repaired: table.repaired,
             unattributed: self.unattributed,
@@ -495,6 +541,10 @@ impl Aggregation {
         status.selection =
             matches.map(|(name, matches)| RuleStatus { name: name.to_owned(), matches }).collect();
         status.dns = dns_status(&self.dns, &self.questions, &self.names);
+        status.dns.names_limit = self.config.dns.names.get().into();
+        status.lag_seconds = std::mem::take(&mut self.lag_ns) as f64 / 1e9;
+        let ring = |r: &RingFill| RingStatus { name: r.name, fill: r.fill, limit: r.limit };
+        status.rings = report.rings.iter().map(ring).collect();
         status.hellos = self.hellos.outcomes();
         let (store, listeners) = (self.series.statistics(), self.listeners.statistics());
         status.series = SeriesStatus {
@@ -503,7 +553,15 @@ impl Aggregation {
             folded: store.folded + self.listeners_folded,
             expired: store.expired,
         };
+        let api = &self.around.api;
+        status.api = ApiStatus {
+            clients: api.clients(),
+            limit: self.config.api.clients.get().into(),
+            requests: api.requests(),
+            refused: api.refused(),
+        };
         status.destinations = self.exporters.statistics().iter().map(destination_status).collect();
+        status.recent = self.recent.take(Clock::read().boot_ns(), &recent::troubles(status));
     }
 }
 
@@ -526,6 +584,7 @@ fn lane_status(signal: Signal, of: &SignalStatistics) -> LaneStatus {
     LaneStatus {
         signal: signal.name(),
         outcomes,
+        failures: of.failures,
         waiting: of.pending(),
         restored: of.restored,
         queue_bytes: of.queue_bytes,

@@ -1,20 +1,35 @@
-//! The local API: HTTP on a Unix socket that the owner and the group of its file may use. Serves the
-//! daemon's status; it changes nothing.
+//! The local API: HTTP on a Unix socket for root, the daemon's own user and the members of a group; over TCP as well
+//! where that is asked for, to read only. It has a thread of its own, so that it answers while the rest is busy.
+//!
+//! What is served is here; [`listen`] makes the sockets, [`admit`] decides who is answered, [`serve`] keeps each client
+//! within its limits, and [`counts`] tells what became of them.
 
-use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+mod admit;
+pub mod counts;
+mod listen;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use tokio::net::UnixListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::aggregate::{Finding, Grade, Status, judge};
+use crate::privileges;
+use crate::progress::Progress;
+
+use admit::Caller;
+pub use counts::Counts;
+use counts::Refusal;
+pub use listen::Listening;
 
 /// The body of `/api/v1/status`, as [`crate::cli::status`] reads it back.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,78 +42,121 @@ pub struct StatusAnswer {
     pub status: serde_json::Value,
 }
 
+/// A wish to have the configuration read again; answered with what is wrong with it.
+pub type Reload = oneshot::Sender<Result<(), String>>;
+
+/// What the API shows, and whom it hands wishes to.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// How the daemon is doing.
+    pub status: watch::Receiver<Status>,
+    /// Whether its stages get on.
+    pub progress: Arc<Progress>,
+    /// Who reads the configuration again.
+    pub reload: mpsc::Sender<Reload>,
+    /// What became of requests.
+    pub counts: Arc<Counts>,
+}
+
+/// A stage that has not come round for so long is stuck, as `/healthz` has it.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// How long a reload may take; it waits for the thread that sweeps.
+const RELOAD: Duration = Duration::from_secs(60);
+
+fn router(shown: Shown) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/reload", post(reload))
+        .with_state(shown)
+}
+
 /// A running API.
 pub struct Api {
-    path: PathBuf,
     stop: oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 impl Api {
-    /// Listens on a Unix socket at `path`, mode 0660.
+    /// Answers on sockets that were made before.
     ///
     /// # Errors
     ///
-    /// When the socket cannot be made, or another daemon answers on it.
-    pub async fn start(path: &Path, status: watch::Receiver<Status>) -> anyhow::Result<Self> {
-        let listener = bind(path).await.with_context(|| format!("cannot listen on {}", path.display()))?;
-        let router = Router::new()
-            .route("/healthz", get(healthz))
-            .route("/api/v1/status", get(answer))
-            .with_state(status);
+    /// When there is no thread or no runtime to be had.
+    pub fn start(listening: Listening, shown: Shown) -> anyhow::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        tokio::spawn(async move {
-            let until = async {
-                // An error means that the sender is gone, which is a stop as well.
-                let _ = stopped.await;
-            };
-            if let Err(e) = axum::serve(listener, router).with_graceful_shutdown(until).await {
-                tracing::error!(error = %e, "the local API ended");
-            }
-        });
-        Ok(Self { path: path.to_owned(), stop })
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot make the runtime of the local API")?;
+        let thread = std::thread::Builder::new()
+            .name("api".to_owned())
+            .spawn(move || {
+                privileges::keep_none();
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = serve::serve(&listening, shown) => {}
+                        // An error means that the sender is gone, which is a stop as well.
+                        _ = stopped => {}
+                    }
+                });
+                // Nobody waits for clients that are slow to leave; the socket goes with `listening`.
+                runtime.shutdown_background();
+            })
+            .context("cannot start the thread of the local API")?;
+        Ok(Self { stop, thread })
     }
 
     /// Stops answering and removes the socket.
     pub fn stop(self) {
-        // The server may have ended by itself.
+        // It may have ended by itself.
         let _ = self.stop.send(());
-        if let Err(e) = std::fs::remove_file(&self.path)
-            && e.kind() != ErrorKind::NotFound
-        {
-            tracing::warn!(error = %e, path = %self.path.display(), "cannot remove the socket of the local API");
+        if self.thread.join().is_err() {
+            tracing::warn!("the thread of the local API panicked");
         }
     }
 }
 
-async fn bind(path: &Path) -> anyhow::Result<UnixListener> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+/// Whether the daemon lives: else it should be started anew.
+async fn healthz(State(shown): State<Shown>) -> (StatusCode, String) {
+    match shown.progress.stuck(STUCK) {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(stage) => (StatusCode::SERVICE_UNAVAILABLE, format!("{} is stuck\n", stage.name())),
     }
-    if path.exists() {
-        // Left behind by a daemon that was killed, unless somebody answers.
-        if tokio::net::UnixStream::connect(path).await.is_ok() {
-            anyhow::bail!("another netsonde is running there");
-        }
-        std::fs::remove_file(path).context("cannot remove the stale socket")?;
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
-        .context("cannot set the socket's mode")?;
-    Ok(listener)
 }
 
-async fn healthz(State(status): State<watch::Receiver<Status>>) -> (StatusCode, &'static str) {
-    if status.borrow().sweep.count > 0 {
-        (StatusCode::OK, "ok\n")
+/// Whether it observes: it knows all processes and has the baseline of every socket.
+async fn readyz(State(shown): State<Shown>) -> (StatusCode, &'static str) {
+    if shown.status.borrow().sweep.count > 0 {
+        (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "no sweep yet\n")
     }
 }
 
-async fn answer(State(status): State<watch::Receiver<Status>>) -> Result<Json<StatusAnswer>, StatusCode> {
-    let status = status.borrow().clone();
+async fn status(State(shown): State<Shown>) -> Result<Json<StatusAnswer>, StatusCode> {
+    let status = shown.status.borrow().clone();
     let findings = judge(&status);
     let grade = findings.iter().map(|f| f.grade).max().unwrap_or(Grade::Ok);
     let status = serde_json::to_value(status).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(Json(StatusAnswer { grade, findings, status }))
+}
+
+async fn reload(State(shown): State<Shown>, Extension(caller): Extension<Caller>) -> (StatusCode, String) {
+    if !caller.may_change() {
+        shown.counts.refuse(Refusal::Forbidden);
+        return (StatusCode::FORBIDDEN, "only root and the daemon's own user may do this\n".to_owned());
+    }
+    let (answer, answered) = oneshot::channel();
+    // One at a time: whoever wishes the same meanwhile can wish again.
+    if shown.reload.try_send(answer).is_err() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "another reload is waiting, or the end\n".to_owned());
+    }
+    match tokio::time::timeout(RELOAD, answered).await {
+        Ok(Ok(Ok(()))) => (StatusCode::OK, "the configuration was read again\n".to_owned()),
+        Ok(Ok(Err(wrong))) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{wrong}\n")),
+        Ok(Err(_)) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the daemon did not answer\n".to_owned()),
+    }
 }

@@ -9,7 +9,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Output, Overrides, parse_interval};
 
+mod ask;
 pub mod check_config;
+pub mod reload;
 pub mod status;
 
 const EXIT_CODES: &str = "\
@@ -17,6 +19,7 @@ Exit codes:
   0   done
   1   failed while running
   2   wrong command line
+  4   status: the daemon answers, and something is degraded or has failed
   77  cannot run here: a capability or the kernel's BTF is missing
   78  wrong configuration";
 
@@ -37,7 +40,14 @@ pub enum Command {
     /// Check the configuration and print it as it takes effect, with where each value comes from
     CheckConfig(CheckConfigArgs),
     /// Show how the running daemon is doing
+    ///
+    /// The exit code is 0 when all is well, 4 when something is degraded or has failed, and 1 when no daemon answers.
     Status(StatusArgs),
+    /// Have the running daemon read its configuration again, as SIGHUP does, and say what came of it
+    ///
+    /// Asks for root, or for the user that the daemon runs as. A file that is wrong changes nothing, and the exit code
+    /// is 78.
+    Reload(ReloadArgs),
 }
 
 /// Which configuration.
@@ -89,6 +99,14 @@ pub struct StatusArgs {
     /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of `netsonde reload`.
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    /// The configuration file, which names the daemon's socket.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 #[cfg(test)]

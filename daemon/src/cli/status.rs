@@ -3,11 +3,9 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::{Context, bail};
-use http_body_util::{BodyExt, Limited};
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use anyhow::Context;
 
+use super::ask::ask;
 use crate::aggregate::Grade;
 use crate::api::StatusAnswer;
 use crate::exit::Exit;
@@ -21,7 +19,7 @@ const LARGEST_ANSWER: usize = 16 << 20;
 ///
 /// When no daemon answers at `socket`, or writing fails.
 pub async fn status(socket: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
-    let body = match ask(socket, "/api/v1/status").await {
+    let body = match ask(socket, "/api/v1/status", LARGEST_ANSWER).await {
         Ok(body) => body,
         Err(e) => {
             let here = match netsonde_probes::check_host() {
@@ -40,7 +38,7 @@ pub async fn status(socket: &Path, json: bool, out: &mut impl Write) -> anyhow::
     }
     Ok(match answer.grade {
         Grade::Ok => Exit::Ok,
-        Grade::Degraded | Grade::Failed => Exit::Failure,
+        Grade::Degraded | Grade::Failed => Exit::Degraded,
     })
 }
 
@@ -55,17 +53,4 @@ fn table(answer: &StatusAnswer, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{grade}  {:width$}  {}", finding.subject, finding.text)?;
     }
     Ok(())
-}
-
-async fn ask(socket: &Path, path: &str) -> anyhow::Result<Vec<u8>> {
-    let stream = UnixStream::connect(socket).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = hyper::Request::get(path).header("host", "netsonde").body(String::new())?;
-    let response = sender.send_request(request).await?;
-    if response.status() != hyper::StatusCode::OK {
-        bail!("it answered {}", response.status());
-    }
-    let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
-    Ok(body.map_err(|e| anyhow::anyhow!("{e}"))?.to_bytes().to_vec())
 }

@@ -4,17 +4,23 @@
 //! When the aggregation falls behind, the thread waits for it: the kernel goes on summing meanwhile, so
 //! metrics lose nothing, and what a ring cannot hold is counted there.
 
+use std::sync::Arc;
 use std::sync::mpsc as control;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use netsonde_probes::facts::{ProgramRuntime, program_runtimes};
+use netsonde_probes::capabilities::{Until, needed_until};
 use netsonde_probes::select::RuleMatches;
-use netsonde_probes::{Options, ProbeError, Probes, Records, Settings, SignalStatus, Sweep};
+use netsonde_probes::{
+    Options, ProbeError, Probes, ProgramRuntime, Records, RingFill, Settings, SignalStatus, Sweep,
+};
+use rustix::thread::CapabilitySet;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::enrich::Clock;
+use crate::privileges::{self, Reserved};
+use crate::progress::{Progress, Stage};
 
 /// How often the rings are read when nothing wakes the reader.
 const POLL: Duration = Duration::from_millis(100);
@@ -37,6 +43,8 @@ pub enum Collected {
 /// When messages were read, and what is missing from them. Nanoseconds since boot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reading {
+    /// Nothing of it was written before; 0 for the first.
+    pub since_ns: u64,
     /// All DNS messages until then have been handed on.
     pub until_ns: u64,
     /// When the count of missing messages was read.
@@ -60,6 +68,8 @@ pub struct SweepReport {
     pub signals: Vec<SignalStatus>,
     /// Run times of the programs.
     pub programs: Vec<ProgramRuntime>,
+    /// How full the rings were since the report before.
+    pub rings: Vec<RingFill>,
     /// Flows that one interval can hold.
     pub flow_capacity: u32,
 }
@@ -73,40 +83,46 @@ enum Order {
 /// The running thread.
 pub struct Collector {
     orders: control::Sender<Order>,
-    thread: JoinHandle<anyhow::Result<()>>,
+    thread: JoinHandle<()>,
+    end: control::Receiver<anyhow::Result<()>>,
 }
 
 impl Collector {
-    /// Starts the thread and waits until the probes are loaded.
+    /// Has a thread load the probes, and waits until they are. A thread of its own, because it blocks and moves
+    /// between network namespaces; it then gives up the privileges that only loading needs.
     ///
     /// # Errors
     ///
     /// When the probes cannot be loaded; the cause is a [`netsonde_probes::ProbeError`].
     pub async fn start(
+        thread: Reserved,
         options: Options,
         interval: Duration,
+        progress: Arc<Progress>,
     ) -> anyhow::Result<(Self, Vec<SignalStatus>, mpsc::Receiver<Collected>)> {
         let (orders, inbox) = control::channel();
         let (to, collected) = mpsc::channel(QUEUE);
         let (loaded, ready) = oneshot::channel();
-        // A thread of its own: it blocks, and it moves between network namespaces.
-        let thread = std::thread::Builder::new()
-            .name("collect".to_owned())
-            .spawn(move || match Probes::load(&options) {
+        let (ended, end) = control::channel();
+        let thread = thread.run(move || {
+            let outcome = match Probes::load(&options) {
                 Ok(mut probes) => {
+                    give_up_privileges(&probes);
                     // The receiver waits for it.
                     let _ = loaded.send(Ok(probes.signals()));
-                    run(&mut probes, interval, &inbox, &to)
+                    run(&mut probes, interval, &inbox, &to, &progress)
                 }
                 Err(e) => {
                     let _ = loaded.send(Err(e));
                     Ok(())
                 }
-            })
-            .context("cannot start the collecting thread")?;
+            };
+            // Read when the thread is joined.
+            let _ = ended.send(outcome);
+        });
         let signals =
             ready.await.map_err(|_| anyhow!("the collecting thread died while it loaded the probes"))??;
-        Ok((Self { orders, thread }, signals, collected))
+        Ok((Self { orders, thread, end }, signals, collected))
     }
 
     /// Changes the interval and the settings, and returns when they are in force.
@@ -129,7 +145,18 @@ impl Collector {
     /// What ended it, if it was not asked to.
     pub fn join(self) -> anyhow::Result<()> {
         drop(self.orders);
-        self.thread.join().map_err(|_| anyhow!("the collecting thread panicked"))?
+        self.thread.join().map_err(|_| anyhow!("the collecting thread panicked"))?;
+        self.end.recv().context("the collecting thread left no word")?
+    }
+}
+
+/// Keeps what sweeping needs. Kernels before 5.19 also ask for CAP_BPF, or CAP_SYS_ADMIN, where a map is read and
+/// unprivileged BPF is switched off (`__sys_bpf()`): that is found out by reading one.
+fn give_up_privileges(probes: &Probes) {
+    let kept = needed_until(&[Until::EndBySweeping, Until::EndByNaming]);
+    let outcome = privileges::keep_only_unless(kept, CapabilitySet::BPF, || probes.losses().is_ok());
+    if let Err(error) = outcome {
+        tracing::warn!(%error, "the collecting thread keeps privileges that it does not need");
     }
 }
 
@@ -138,6 +165,7 @@ fn run(
     mut interval: Duration,
     inbox: &control::Receiver<Order>,
     to: &mpsc::Sender<Collected>,
+    progress: &Progress,
 ) -> anyhow::Result<()> {
     // At once: the sockets that are there get their baseline and their owners.
     let mut next_sweep = Instant::now();
@@ -146,8 +174,9 @@ fn run(
         return Ok(());
     }
     next_sweep = following(next_sweep, interval, Instant::now());
-    let (mut last_batch, mut shed) = (Instant::now(), 0);
+    let (mut last_batch, mut last) = (Instant::now(), Reading::default());
     loop {
+        progress.round(Stage::Collect);
         let mut stop = false;
         loop {
             match inbox.try_recv() {
@@ -170,7 +199,7 @@ fn run(
         } else {
             next_sweep.saturating_duration_since(Instant::now()).min(POLL)
         };
-        let (records, reading) = read(probes, wait, &mut shed)?;
+        let (records, reading) = read(probes, wait, &mut last)?;
         if !records.is_empty() || last_batch.elapsed() >= TICK {
             last_batch = Instant::now();
             if to.blocking_send(Collected::Records(records, reading)).is_err() {
@@ -183,7 +212,7 @@ fn run(
         }
         let report = report(probes);
         // Processes that the sweep's flows belong to were told of before them: hand those on first.
-        let (records, reading) = read(probes, Duration::ZERO, &mut shed)?;
+        let (records, reading) = read(probes, Duration::ZERO, &mut last)?;
         last_batch = Instant::now();
         if to.blocking_send(Collected::Records(records, reading)).is_err() {
             return Ok(());
@@ -197,11 +226,12 @@ fn run(
 
 /// Reads the rings, then how many DNS messages they had no room for: what is missing from a batch is counted in its
 /// own reading at the latest. Where the count is out of reach, it is taken for the one before.
-fn read(probes: &mut Probes, wait: Duration, shed: &mut u64) -> anyhow::Result<(Records, Reading)> {
+fn read(probes: &mut Probes, wait: Duration, last: &mut Reading) -> anyhow::Result<(Records, Reading)> {
     let until_ns = Clock::read().boot_ns();
     let records = probes.poll(wait).context("cannot read the rings")?;
-    *shed = probes.dns_messages_shed().map_err(out_of_reach).unwrap_or(*shed);
-    Ok((records, Reading { until_ns, counted_ns: Clock::read().boot_ns(), dns_shed: *shed }))
+    let dns_shed = probes.dns_messages_shed().map_err(out_of_reach).unwrap_or(last.dns_shed);
+    *last = Reading { since_ns: last.until_ns, until_ns, counted_ns: Clock::read().boot_ns(), dns_shed };
+    Ok((records, *last))
 }
 
 fn out_of_reach(e: ProbeError) {
@@ -226,7 +256,8 @@ fn report(probes: &mut Probes) -> SweepReport {
         losses: probes.losses().map_err(out_of_reach).unwrap_or_default(),
         rule_matches: probes.rule_matches().map_err(out_of_reach).unwrap_or_default(),
         signals: probes.signals(),
-        programs: program_runtimes(probes.program_ids()),
+        programs: probes.program_runtimes(),
+        rings: probes.ring_fills(),
         flow_capacity: probes.flow_capacity(),
     }
 }

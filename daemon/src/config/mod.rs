@@ -13,6 +13,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::telemetry::Temporality;
 
+mod api;
 mod certificates;
 mod dns;
 mod document;
@@ -32,11 +33,14 @@ mod units;
 mod validate;
 mod words;
 
+pub use api::Api;
 pub use dns::Dns;
 pub use document::ConfigError;
 pub use output::{Output, parse_interval};
 pub use reader::{Environment, Origin};
 pub use render::render;
+#[cfg(test)]
+pub use tests::right;
 pub use tls::Tls;
 pub use words::{EventKind, FlowAttribute, Word};
 
@@ -71,6 +75,8 @@ pub struct Config {
     pub limits: Limits,
     /// The local API.
     pub api: Api,
+    /// What the daemon tells of itself; `[self]` in the file.
+    pub own: Own,
     /// The daemon's own log.
     pub log: Log,
     /// Resource attributes that were configured, `service.name` always among them.
@@ -165,11 +171,11 @@ pub struct Limits {
     pub processes: NonZeroU32,
 }
 
-/// The local API.
+/// What the daemon tells of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Api {
-    /// Path of the Unix socket; absolute, and short enough for a socket address.
-    pub socket: PathBuf,
+pub struct Own {
+    /// Have the kernel measure the run time of BPF programs.
+    pub program_statistics: bool,
 }
 
 /// The daemon's own log.

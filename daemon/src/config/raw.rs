@@ -28,6 +28,8 @@ pub struct Raw {
     pub metrics: Metrics,
     pub limits: Limits,
     pub api: Api,
+    #[serde(rename = "self")]
+    pub own: Own,
     pub log: Log,
     pub resource: Resource,
 }
@@ -95,6 +97,7 @@ pub struct Signals {
 #[serde(deny_unknown_fields, default)]
 pub struct Select {
     pub default: Field<String>,
+    pub own_traffic: Field<bool>,
     pub rule: Vec<Spanned<Rule>>,
 }
 
@@ -177,6 +180,16 @@ pub struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub struct Api {
     pub socket: Field<String>,
+    pub group: Field<String>,
+    pub listen: Field<String>,
+    pub token_file: Field<String>,
+    pub clients: Field<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Own {
+    pub program_statistics: Field<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -58,7 +58,15 @@ pub fn render(loaded: &Loaded) -> String {
     page.key("limits.process_ring", quoted(&format_size(limits.process_ring.get().into())));
     page.key("limits.processes", limits.processes);
     page.section("api");
-    page.key("api.socket", quoted(&config.api.socket.display().to_string()));
+    let api = &config.api;
+    page.key("api.socket", quoted(&api.socket.display().to_string()));
+    page.key("api.group", quoted(api.group.as_deref().unwrap_or_default()));
+    page.key("api.listen", quoted(&api.listen.map_or(String::new(), |address| address.to_string())));
+    let token_file = api.token_file.as_ref().map_or(String::new(), |path| path.display().to_string());
+    page.key("api.token_file", quoted(&token_file));
+    page.key("api.clients", api.clients);
+    page.section("self");
+    page.key("self.program_statistics", config.own.program_statistics);
     page.section("log");
     page.key("log.level", quoted(config.log.level.word()));
     page.section("resource.attributes");
@@ -71,6 +79,7 @@ pub fn render(loaded: &Loaded) -> String {
 fn selection(page: &mut Page<'_>, config: &Config) {
     page.section("select");
     page.key("select.default", quoted(config.select.default.word()));
+    page.key("select.own_traffic", config.select.own_traffic);
     for rule in &config.select.rules {
         page.element("select.rule", &rule.name);
         let key = |key: &str| join_key(&join_key("select.rule", &rule.name), key);

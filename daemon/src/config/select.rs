@@ -28,6 +28,8 @@ const LONGEST_NAME: usize = 100;
 pub struct SelectConfig {
     /// For a socket that no rule matches.
     pub default: Action,
+    /// The daemon's own sockets are observed as the rules say; else not at all.
+    pub own_traffic: bool,
     /// In the order in which they are tried; the first that matches decides.
     pub rules: Vec<RuleConfig>,
 }
@@ -35,7 +37,7 @@ pub struct SelectConfig {
 impl Default for SelectConfig {
     /// Everything is observed.
     fn default() -> Self {
-        Self { default: Action::Include, rules: Vec::new() }
+        Self { default: Action::Include, own_traffic: true, rules: Vec::new() }
     }
 }
 
@@ -160,13 +162,14 @@ impl RuleConfig {
 /// Reads the table.
 pub fn read(reader: &mut Reader<'_>, raw: raw::Select) -> SelectConfig {
     let default = reader.value("select.default", raw.default, Action::Include, |text| Word::parse(text));
+    let own_traffic = reader.value("select.own_traffic", raw.own_traffic, true, |on| Ok(*on));
     let mut names = BTreeSet::new();
     if let Some(surplus) = raw.rule.get(MAX_RULES) {
         let message = format!("there are {} rules; there may be {MAX_RULES}", raw.rule.len());
         reader.problem("select.rule", &Place::File(surplus.span()), &message);
     }
     let rules = raw.rule.into_iter().filter_map(|raw| rule(reader, raw, &mut names)).collect();
-    SelectConfig { default, rules }
+    SelectConfig { default, own_traffic, rules }
 }
 
 /// One rule; `None` when what is wrong leaves nothing to go on with, which has been noted.

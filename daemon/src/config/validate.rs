@@ -17,9 +17,9 @@ use super::select;
 use super::units::{format_size, parse_duration, parse_size};
 use super::words::{EventKind, FlowAttribute, Word, did_you_mean};
 use super::{
-    Api, Config, Events, Export, Limits, Log, Metrics, Output, Overrides, ProcessConfig, Secrets, Signals,
+    Config, Events, Export, Limits, Log, Metrics, Output, Overrides, Own, ProcessConfig, Secrets, Signals,
 };
-use super::{dns, tls};
+use super::{api, dns, tls};
 use crate::telemetry::Temporality;
 
 /// What an interval may be.
@@ -38,7 +38,6 @@ const DEFAULT_SPOOL: &str = "/var/lib/netsonde/spool";
 const DEFAULT_SPOOL_SIZE: u64 = 256 << 20;
 /// A request has up to 4 MiB, and each signal has half of it.
 const SPOOL_SIZES: RangeInclusive<u64> = 16 << 20..=1 << 40;
-const DEFAULT_SOCKET: &str = "/run/netsonde/netsonde.sock";
 
 /// Checks a file's text (its name and content, if there is a file), the environment and the flags.
 ///
@@ -74,8 +73,14 @@ pub fn validate(
         tls: tls::read(&mut reader, raw.tls),
         metrics: metrics(&mut reader, raw.metrics, interval, known_metrics),
         limits: limits(&mut reader, raw.limits),
-        api: Api {
-            socket: reader.value("api.socket", raw.api.socket, DEFAULT_SOCKET.into(), |text| socket(text)),
+        api: api::read(&mut reader, raw.api),
+        own: Own {
+            program_statistics: reader.value(
+                "self.program_statistics",
+                raw.own.program_statistics,
+                false,
+                |on| Ok(*on),
+            ),
         },
         log: Log {
             level: reader.value("log.level", raw.log.level, LevelFilter::INFO, |text| Word::parse(text)),
@@ -172,15 +177,6 @@ pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
         return Err(format!("{text:?} is not an absolute path; begin it with /"));
     }
     Ok(PathBuf::from(text))
-}
-
-fn socket(text: &str) -> Result<PathBuf, String> {
-    // sockaddr_un holds 108 bytes, the closing zero included.
-    const LONGEST: usize = 107;
-    if text.len() > LONGEST {
-        return Err(format!("the path has {} bytes; a Unix socket's may have {LONGEST}", text.len()));
-    }
-    absolute(text)
 }
 
 fn events(reader: &mut Reader<'_>, raw: raw::Events) -> Events {

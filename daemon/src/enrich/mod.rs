@@ -15,6 +15,6 @@ pub use command_line::Masker;
 pub use context::{Context, Runtime};
 pub use names::{Names, NamesConfig, Peering};
 pub use processes::{Process, ProcessTable};
-pub use procfs::legacy_hierarchy;
+pub use procfs::{OwnProcess, legacy_hierarchy};
 pub use search::{SearchSuffix, SearchSuffixes};
 pub use users::{Users, id_of_user};

@@ -74,6 +74,28 @@ pub fn find(process: ProcessId) -> Option<Found> {
     })
 }
 
+/// This process, by what the kernel side knows it by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnProcess {
+    pid: u32,
+    start_ticks: u64,
+}
+
+impl OwnProcess {
+    /// `None` where `/proc` does not tell; and in a pid namespace it names nobody.
+    #[must_use]
+    pub fn find() -> Option<Self> {
+        let stat = procfs::process::Process::myself().and_then(|this| this.stat()).ok()?;
+        Some(Self { pid: u32::try_from(stat.pid).ok()?, start_ticks: stat.starttime })
+    }
+
+    /// Whether that process is this one.
+    #[must_use]
+    pub fn is(self, process: ProcessId) -> bool {
+        (process.pid, process.start_ns / TICK_NS) == (self.pid, self.start_ticks)
+    }
+}
+
 /// The binary of a process, if it is still that one.
 #[must_use]
 pub fn binary(process: ProcessId) -> Option<BinaryPath> {
@@ -217,6 +239,16 @@ mod tests {
             ProcessId { pid: found.parent_pid, start_ns: start_of(found.parent_pid.cast_signed()) + 7 };
         assert!(found.is_child_of(parent));
         assert!(!found.is_child_of(ProcessId { start_ns: parent.start_ns + TICK_NS, ..parent }));
+    }
+
+    #[test]
+    fn this_process_is_told_from_one_that_had_its_number() {
+        let own = OwnProcess::find().expect("it runs");
+        let pid = std::process::id();
+        let this = ProcessId { pid, start_ns: start_of(pid.cast_signed()) + 3 };
+        assert!(own.is(this));
+        assert!(!own.is(ProcessId { start_ns: this.start_ns - TICK_NS, ..this }));
+        assert!(!own.is(ProcessId { pid: pid + 1, ..this }));
     }
 
     #[test]

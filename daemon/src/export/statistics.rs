@@ -116,6 +116,8 @@ pub struct SignalStatistics {
     pub requests_ok: u64,
     /// Attempts that failed, each retry counted.
     pub requests_failed: u64,
+    /// Those of them since the last that succeeded.
+    pub failures: u64,
     /// Bytes of bodies that left, compressed as sent, failed attempts included.
     pub bytes_sent: u64,
     /// Encoded bytes that wait to be sent, in memory and in the spool.
@@ -257,6 +259,7 @@ impl Ledger {
         inner.statistics.last_success = Some(SystemTime::now());
         let statistics = inner.signal(signal);
         statistics.requests_ok += 1;
+        statistics.failures = 0;
         statistics.delivered += items - rejected;
         statistics.rejected += rejected;
     }
@@ -273,7 +276,9 @@ impl Ledger {
     pub fn fail(&self, signal: Signal, error: String) {
         let mut inner = self.lock();
         if !inner.closed {
-            inner.signal(signal).requests_failed += 1;
+            let statistics = inner.signal(signal);
+            statistics.requests_failed += 1;
+            statistics.failures = statistics.failures.saturating_add(1);
             inner.statistics.last_error = Some(error);
         }
     }
@@ -379,6 +384,19 @@ mod tests {
 
         ledger.deliver(Signal::Metrics, 4, 0);
         assert_eq!(ledger.close(), closed);
+    }
+
+    #[test]
+    fn failures_are_counted_until_something_gets_through() {
+        let ledger = Ledger::new("otlp".into());
+        let failures = || (ledger.snapshot().logs.failures, ledger.snapshot().logs.requests_failed);
+        ledger.fail(Signal::Logs, "away".into());
+        ledger.fail(Signal::Logs, "away".into());
+        assert_eq!(failures(), (2, 2));
+        ledger.deliver(Signal::Metrics, 1, 0);
+        assert_eq!(failures(), (2, 2), "another lane's success is none");
+        ledger.deliver(Signal::Logs, 1, 0);
+        assert_eq!(failures(), (0, 2));
     }
 
     #[test]

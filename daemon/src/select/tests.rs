@@ -114,7 +114,7 @@ fn networks(texts: &[&str]) -> Vec<IpNet> {
 }
 
 fn selection(rules: Vec<RuleConfig>) -> Selection {
-    Selection::new(&SelectConfig { default: Action::Include, rules })
+    Selection::new(&SelectConfig { default: Action::Include, own_traffic: true, rules })
 }
 
 fn process<'a>(path: &'a str, ancestors: &'a AnyAncestor<'a>) -> Option<ProcessFacts<'a>> {
@@ -143,7 +143,7 @@ fn the_first_rule_that_matches_decides() {
         RuleConfig { ports: vec![443..=443], ..named("tls", Action::Include) },
         RuleConfig { ports: vec![1..=1000], ..named("low", Action::Exclude) },
     ];
-    let selection = Selection::new(&SelectConfig { default: Action::Exclude, rules });
+    let selection = Selection::new(&SelectConfig { default: Action::Exclude, own_traffic: true, rules });
     let decide = |port| decide(&selection, &Facts { port, ..FACTS });
     assert_eq!(decide(443), Decision { included: true, rule: Some(1) });
     assert_eq!(decide(22), Decision { included: false, rule: Some(2) });
@@ -322,7 +322,7 @@ proptest! {
         known in any::<bool>(),
         (path, script, unit, container, parent) in (of(PATHS), of(PATHS), of(PATHS), of(PATHS), of(PATHS)),
     ) {
-        let selection = Selection::new(&SelectConfig { default, rules });
+        let selection = Selection::new(&SelectConfig { default, own_traffic: true, rules });
         let remote: Option<IpAddr> = remote.map(|text| text.parse().expect("an address"));
         let ancestors = |test: &dyn Fn(&str) -> bool| parent.is_some_and(test);
         let process = ProcessFacts {

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     fn reading(until_ns: u64, shed: u64) -> Reading {
-        Reading { until_ns, counted_ns: until_ns + 2, dns_shed: shed }
+        Reading { since_ns: 0, until_ns, counted_ns: until_ns + 2, dns_shed: shed }
     }
 
     #[test]

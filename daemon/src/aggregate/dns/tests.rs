@@ -38,7 +38,7 @@ fn packet(sent: bool, time_ns: u64, data: Vec<u8>) -> DnsPacket {
 }
 
 fn at(until_ns: u64, shed: u64) -> Reading {
-    Reading { until_ns, counted_ns: until_ns, dns_shed: shed }
+    Reading { since_ns: 0, until_ns, counted_ns: until_ns, dns_shed: shed }
 }
 
 #[test]

@@ -200,7 +200,7 @@ mod tests {
 
     fn told(lookup: &Lookup<Asked>) -> LogRecord {
         let process = Process::example(ProcessId { pid: 42, start_ns: 5 }, "/usr/bin/dig", None);
-        let of = Ownership { process: Some(&process), user: "root".into(), holders: &[] };
+        let of = Ownership { process: Some(&process), user: "root".into(), holders: &[], own: false };
         let (name, suffix) = ("resolver.example".into(), "example".into());
         let known = Known { server_name: Some(&name), suffix: Some(&suffix) };
         record(lookup, &of, known, &Clock::read())

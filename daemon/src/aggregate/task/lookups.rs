@@ -142,7 +142,7 @@ impl Aggregation {
         };
         let holders = self.holders_of(lookup.socket.0);
         let user = self.users.name(asked.owner.uid);
-        let of = Ownership { process, user, holders: &holders };
+        let of = Ownership { process, user, holders: &holders, own: self.is_own(asked.owner) };
         let known = Known { server_name: name.as_ref(), suffix };
         self.pending_logs.push(logs::dns::record(lookup, &of, known, clock));
     }
@@ -231,6 +231,7 @@ pub(super) fn dns_status(dns: &Dns, questions: &QuestionNames, names: &Names) ->
         streams: seen.streams.by_reason().to_vec(),
         folded: vec![("suffix", questions.under_suffix), ("other", questions.other)],
         names: names.held,
+        names_limit: 0,
         names_evicted: vec![("address", names.evicted), ("flow", names.undecided)],
         unrelated: names.unrelated,
     }

@@ -13,6 +13,20 @@ fn urls(text: &str, variables: &[(&str, &str)]) -> Option<(String, String)> {
 }
 
 #[test]
+fn the_token_of_the_api_may_be_a_credential_of_systemd() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("netsonde-api-token");
+    let variables = [("CREDENTIALS_DIRECTORY", directory.path().to_str().expect("text"))];
+    let open = "[api]\nlisten = \"0.0.0.0:9500\"\n";
+    assert!(parse(open, &variables, Overrides::default()).is_err(), "there is no such credential");
+    std::fs::write(&path, "0123456789abcdef").expect("written");
+    assert_eq!(with(open, &variables).api.token_file.as_ref(), Some(&path));
+    let named = with(&format!("{open}token_file = \"/other\""), &variables);
+    assert_eq!(named.api.token_file, Some("/other".into()));
+    assert_eq!(with("", &variables).api.token_file, None, "nothing listens");
+}
+
+#[test]
 fn endpoints_follow_the_specification() {
     const GRPC: &str = "[export.otlp]\nendpoint = \"http://file:4317\"";
     const HTTP: &str = "[export.otlp]\nendpoint = \"http://file:4318/\"\nprotocol = \"http/protobuf\"";

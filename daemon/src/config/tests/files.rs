@@ -101,7 +101,7 @@ fn origins_are_printed_and_secrets_are_not() {
 fn rules_are_printed_with_their_origins() {
     let loaded = parse(include_str!("../fixtures/selection.toml"), &[], Overrides::default()).expect("right");
     let printed = render(&loaded);
-    let expected = "[select]\ndefault = \"exclude\"  # file, line 2\n\n\
+    let expected = "[select]\ndefault = \"exclude\"  # file, line 2\nown_traffic = true  # default\n\n\
         [[select.rule]]\nname = 'web \"out\"'  # file, line 5\naction = \"include\"  # file, line 6\n\
         addresses = [\"10.0.0.0/8\", \"::1\"]  # file, line 7\n\
         ports = [\"443\", \"8000-8999\"]  # file, line 8\n\n\

@@ -199,6 +199,10 @@ fn wrong_values_say_what_is_right() {
         ("[limits]\nevent_ring = 4096", "such as \"1MiB\""),
         ("[limits]\nprocesses = 99999999999", "from 1 to 4194304"),
         ("[api]\nsocket = \"run/netsonde.sock\"", "begin it with /"),
+        ("[api]\nlisten = \"9500\"", "no address with a port"),
+        ("[api]\nlisten = \"0.0.0.0:9500\"", "set api.token_file, or listen on a loopback address"),
+        ("[api]\ntoken_file = \"token\"", "begin it with /"),
+        ("[api]\nclients = 0", "it may be from 1 to 4096"),
         ("[resource.attributes]\n\"\" = \"x\"", "the key is empty"),
         ("[resource.attributes]\na = 1", "resource.attributes.a: invalid type"),
     ] {

@@ -1,0 +1,322 @@
+//! Serving clients, each within its limits: how many there are, how large a head may be, how long a client may take to
+//! ask and to take its answer. HTTP itself is hyper's.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, HttpBody as _};
+use axum::http::{HeaderMap, Request, Response, StatusCode, header};
+use axum::response::IntoResponse as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, Sleep, sleep};
+use tower_service::Service as _;
+
+use super::admit::{self, Caller, Members, Peer};
+use super::counts::{Counts, Refusal};
+use super::{Listening, Shown, router};
+use crate::config::export::Secret;
+
+/// A head may have so many bytes; browsers with cookies need less.
+const LARGEST_HEAD: usize = 16 << 10;
+const MOST_HEADERS: usize = 64;
+/// A client may take so long to ask, and to ask again.
+pub const PATIENCE_TO_ASK: Duration = Duration::from_millis(if cfg!(test) { 600 } else { 5000 });
+/// A client may leave its answer alone for so long.
+const PATIENCE_TO_TAKE: Duration = Duration::from_millis(if cfg!(test) { 600 } else { 5000 });
+/// Who is being answered for so long may have to make room.
+const LONG_ENOUGH: Duration = Duration::from_secs(1);
+/// When the system has no descriptor to give, more attempts help nobody.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What all connections share.
+struct Shared {
+    router: Router,
+    token: Option<Secret>,
+    counts: Arc<Counts>,
+}
+
+/// Serves until it is dropped.
+pub async fn serve(listening: &Listening, shown: Shown) {
+    let local = listening.local.try_clone().and_then(UnixListener::from_std);
+    let remote = listening.remote.as_ref().map(|l| l.try_clone().and_then(TcpListener::from_std)).transpose();
+    let (local, remote) = match (local, remote) {
+        (Ok(local), Ok(remote)) => (local, remote),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "the local API cannot listen");
+            return;
+        }
+    };
+    let counts = Arc::clone(&shown.counts);
+    let shared = Arc::new(Shared {
+        router: router(shown),
+        token: listening.token.clone(),
+        counts: Arc::clone(&counts),
+    });
+    let mut clients = Clients { open: VecDeque::new(), limit: listening.clients, counts };
+    loop {
+        let accepted = tokio::select! {
+            local = local.accept() => local.map(|(stream, _)| Accepted::Local(stream)),
+            remote = accept_remote(remote.as_ref()) => remote.map(Accepted::Remote),
+        };
+        match accepted {
+            Ok(Accepted::Local(stream)) => {
+                let caller = caller_of(&stream, listening.members);
+                clients.take(|turn| connection(stream, caller, Arc::clone(&shared), turn));
+            }
+            Ok(Accepted::Remote(stream)) => {
+                clients.take(|turn| connection(stream, Caller::Remote, Arc::clone(&shared), turn));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a client of the local API was not accepted");
+                shared.counts.refuse(Refusal::Accept);
+                sleep(PAUSE).await;
+            }
+        }
+        // So that whoever has come can ask before the next may take its place.
+        tokio::task::yield_now().await;
+    }
+}
+
+enum Accepted {
+    Local(UnixStream),
+    Remote(tokio::net::TcpStream),
+}
+
+async fn accept_remote(listener: Option<&TcpListener>) -> io::Result<tokio::net::TcpStream> {
+    match listener {
+        Some(listener) => listener.accept().await.map(|(stream, _)| stream),
+        None => std::future::pending().await,
+    }
+}
+
+/// Who connected, by SO_PEERCRED (unix(7)). The socket's mode lets in root, the daemon's user and the group by itself;
+/// this also holds where somebody has changed the mode. Supplementary groups come from `/proc`, and are those of
+/// another if the peer has ended and its number is in use again: who can arrange for that has the mode to pass.
+fn caller_of(stream: &UnixStream, members: Members) -> Caller {
+    let Ok(credentials) = stream.peer_cred() else { return Caller::Stranger };
+    let status = credentials.pid().map(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")));
+    let groups = status.and_then(Result::ok).map(|text| admit::groups(&text)).unwrap_or_default();
+    let peer = Peer { uid: credentials.uid(), gid: credentials.gid(), groups };
+    admit::caller(&peer, members)
+}
+
+/// What one client is at.
+#[derive(Default)]
+struct Turn {
+    /// It has asked, and is being answered.
+    answering: AtomicBool,
+}
+
+struct Client {
+    turn: Arc<Turn>,
+    since: Instant,
+    task: AbortHandle,
+}
+
+struct Clients {
+    /// Oldest first.
+    open: VecDeque<Client>,
+    limit: usize,
+    counts: Arc<Counts>,
+}
+
+impl Clients {
+    /// Serves a client; another may have to make room for it.
+    fn take<F>(&mut self, connection: impl FnOnce(Arc<Turn>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.open.retain(|client| !client.task.is_finished());
+        if self.open.len() >= self.limit {
+            self.counts.refuse(Refusal::TooMany);
+            let now = Instant::now();
+            let facts = self.open.iter().map(|c| (c.turn.answering.load(Ordering::Relaxed), now - c.since));
+            let Some(leaves) = who_leaves(&facts).and_then(|index| self.open.remove(index)) else { return };
+            leaves.task.abort();
+        }
+        let turn = Arc::new(Turn::default());
+        let task = tokio::spawn(connection(Arc::clone(&turn))).abort_handle();
+        self.open.push_back(Client { turn, since: Instant::now(), task });
+        self.counts.set_clients(self.open.len());
+    }
+}
+
+/// Who makes room, of clients with whether they are being answered and for how long they have been there, the oldest
+/// first: who has not asked yet, else who has had time enough.
+fn who_leaves(clients: &(impl Iterator<Item = (bool, Duration)> + Clone)) -> Option<usize> {
+    let waits = clients.clone().position(|(answering, _)| !answering);
+    waits.or_else(|| clients.clone().position(|(_, age)| age >= LONG_ENOUGH))
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    caller: Caller,
+    shared: Arc<Shared>,
+    turn: Arc<Turn>,
+) {
+    let service = {
+        let shared = Arc::clone(&shared);
+        service_fn(move |request| answer(request, caller, Arc::clone(&shared), Arc::clone(&turn)))
+    };
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE_TO_ASK)
+        .max_header_size(LARGEST_HEAD)
+        .max_headers(MOST_HEADERS)
+        .serve_connection(TokioIo::new(Patient::new(stream)), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a client of the local API");
+        if let Some(why) = why(&error) {
+            shared.counts.refuse(why);
+        }
+    }
+}
+
+/// What an error of a connection was; a client that leaves is none.
+fn why(error: &hyper::Error) -> Option<Refusal> {
+    let cause = std::error::Error::source(error).and_then(|e| e.downcast_ref::<io::Error>());
+    if error.is_parse_too_large() {
+        Some(Refusal::HeadTooLarge)
+    } else if error.is_parse() {
+        Some(Refusal::Malformed)
+    } else if error.is_timeout() {
+        Some(Refusal::Timeout)
+    } else if cause.is_some_and(|e| e.kind() == io::ErrorKind::TimedOut) {
+        Some(Refusal::Stalled)
+    } else {
+        None
+    }
+}
+
+async fn answer(
+    mut request: Request<Incoming>,
+    caller: Caller,
+    shared: Arc<Shared>,
+    turn: Arc<Turn>,
+) -> Result<Response<Body>, std::convert::Infallible> {
+    turn.answering.store(true, Ordering::Relaxed);
+    let has_body = !request.body().is_end_stream();
+    let response = match admit::request(caller, request.headers(), has_body, shared.token.as_ref()) {
+        Ok(()) => {
+            shared.counts.request();
+            request.extensions_mut().insert(caller);
+            shared.router.clone().call(request).await?
+        }
+        Err(why) => {
+            shared.counts.refuse(why);
+            refused(why)
+        }
+    };
+    turn.answering.store(false, Ordering::Relaxed);
+    Ok(response)
+}
+
+fn refused(why: Refusal) -> Response<Body> {
+    // The rest of what it sends is not read.
+    let mut headers = HeaderMap::from_iter([(header::CONNECTION, header::HeaderValue::from_static("close"))]);
+    let (code, text) = match why {
+        Refusal::Unauthorized => {
+            headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+            (StatusCode::UNAUTHORIZED, "a token is needed\n")
+        }
+        Refusal::Body => (StatusCode::PAYLOAD_TOO_LARGE, "no body is taken here\n"),
+        Refusal::Host => (StatusCode::MISDIRECTED_REQUEST, "ask by localhost or a loopback address\n"),
+        _ => (StatusCode::FORBIDDEN, "root, netsonde's own user and the group of this socket may ask\n"),
+    };
+    (code, headers, text).into_response()
+}
+
+/// A stream whose peer must go on taking what is written.
+struct Patient<S> {
+    stream: S,
+    /// Runs while a write waits.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Patient<S> {
+    fn new(stream: S) -> Self {
+        Self { stream, stalled: None }
+    }
+
+    /// Turns a write that waits for too long into an error.
+    fn judge<T>(&mut self, context: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.stalled = None;
+            return outcome;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(PATIENCE_TO_TAKE)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.judge(context, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.judge(context, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.stream).poll_flush(context);
+        self.judge(context, outcome)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_not_asked_makes_room_before_who_is_answered() {
+        let (now, long) = (Duration::ZERO, LONG_ENOUGH);
+        let leaves = |clients: &[(bool, Duration)]| who_leaves(&clients.iter().copied());
+        assert_eq!(leaves(&[(true, long), (false, now), (false, now)]), Some(1));
+        assert_eq!(leaves(&[(true, now), (true, long)]), Some(1));
+        assert_eq!(leaves(&[(true, now), (true, now)]), None);
+        assert_eq!(leaves(&[]), None);
+    }
+}
