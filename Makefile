@@ -49,12 +49,17 @@ check: check-format lint check-scripts licences ## Everything but the tests
 
 .PHONY: test-unit
 test-unit: deps-test ## Tests that need neither root nor a kernel
-	cargo test --locked --package netsonde --package netsonde-audit --package netsonde-dns --package netsonde-history --package netsonde-probes --package netsonde-tls --lib --bins
+	cargo test --locked --package netsonde --package netsonde-audit --package netsonde-dns --package netsonde-history --package netsonde-probes --package netsonde-spool --package netsonde-tls --lib --bins
 
 .PHONY: test-workspace
 test-workspace: deps-test ## All tests, against this kernel
 	cargo build --locked --workspace
 	$(AS_ROOT) cargo test --locked --workspace
+
+.PHONY: test-faults
+test-faults: deps-test ## Collectors that fail, disks that fill, daemons that are killed: nothing lost, nothing twice
+	cargo build --locked --workspace
+	$(AS_ROOT) cargo test --locked --package netsonde-tests --test faults
 
 .PHONY: bench
 bench: deps-bench ## Overhead and cost, with and without netsonde, in interleaved pairs

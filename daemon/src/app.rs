@@ -20,7 +20,7 @@ use crate::aggregate::{Aggregation, Around, Command, End, Publish, Status};
 use crate::api::{Api, Counts, Listening, Reload, Shown};
 use crate::cli::RunArgs;
 use crate::collect::Collector;
-use crate::config::{self, Config, Environment, EventKind, FlowAttribute, Sources, Word};
+use crate::config::{self, Config, Environment, EventKind, FlowAttribute, Loaded, Sources, Word};
 use crate::enrich::legacy_hierarchy;
 use crate::exit::Exit;
 use crate::export::{Destination, Exporters};
@@ -61,6 +61,28 @@ struct App<'a> {
 ///
 /// What is wrong with it.
 pub fn configuration(args: &RunArgs, environment: Environment<'_>) -> Result<Config, config::ConfigError> {
+    configured(args, environment, config::load)
+}
+
+/// Likewise, for somebody who only looks and may not be allowed to read secrets.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn configuration_without_secrets(
+    args: &RunArgs,
+    environment: Environment<'_>,
+) -> Result<Config, config::ConfigError> {
+    configured(args, environment, config::load_without_secrets)
+}
+
+type Load = fn(Sources<'_>) -> Result<Loaded, config::ConfigError>;
+
+fn configured(
+    args: &RunArgs,
+    environment: Environment<'_>,
+    load: Load,
+) -> Result<Config, config::ConfigError> {
     let flow_metrics = registry::flow_metrics();
     let sources = Sources {
         file: args.config.config.as_deref(),
@@ -68,7 +90,7 @@ pub fn configuration(args: &RunArgs, environment: Environment<'_>) -> Result<Con
         overrides: args.overrides(),
         known_metrics: &flow_metrics,
     };
-    config::load(sources).map(|loaded| loaded.config)
+    load(sources).map(|loaded| loaded.config)
 }
 
 /// What is made while the process has all its privileges and one thread.
@@ -441,14 +463,14 @@ pub fn options(config: &Config) -> Options {
 
 fn exporters(config: &Config, environment: Environment<'_>) -> anyhow::Result<Exporters> {
     let mut destinations = Vec::new();
-    destinations.extend(config.export.otlp.clone().map(Destination::Otlp));
+    destinations.extend(config.export.otlp.iter().cloned().map(Box::new).map(Destination::Otlp));
     destinations.extend(config.export.files.iter().cloned().map(Destination::File));
     if config.export.console {
         // https://no-color.org
         let plain = environment("NO_COLOR").is_some_and(|v| !v.is_empty());
         destinations.push(Destination::Console { color: !plain && std::io::stdout().is_terminal() });
     }
-    Exporters::start(destinations, &resource(config))
+    Exporters::start(destinations, &resource(config), &config.export.spool)
 }
 
 /// Name of this host.

@@ -109,10 +109,10 @@ fn terminal_width() -> Option<usize> {
     (size.ws_col > 0).then_some(size.ws_col.into())
 }
 
-/// The configuration of a command that asks the daemon.
+/// The configuration of a command that asks the daemon. Whoever may ask need not be able to read its secrets.
 fn configuration(args: &ConfigArgs) -> Result<config::Config, config::ConfigError> {
     let run = RunArgs { config: args.clone(), output: Vec::new(), interval: None };
-    app::configuration(&run, &environment)
+    app::configuration_without_secrets(&run, &environment)
 }
 
 /// The one place that reads the environment.

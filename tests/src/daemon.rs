@@ -257,7 +257,7 @@ impl Drop for Daemon {
 
 fn write_configuration(directory: &Path, configuration: &str) -> Result<()> {
     // A file and not `--output`, which takes the place of every configured exporter. Its own API socket, so that a
-    // netsonde that serves this host is not disturbed. What this host's hosts file calls 127.0.0.1 is no test's matter.
+    // netsonde that serves this host is not disturbed; likewise its own spool, unless the test has one. What this host's hosts file calls 127.0.0.1 is no test's matter.
     let dns = if configuration.contains("[dns]") { "" } else { "[dns]\nhosts = \"\"\n" };
     // Nor is the history of a netsonde that serves this host.
     let history = if configuration.contains("[history]") {
@@ -265,8 +265,13 @@ fn write_configuration(directory: &Path, configuration: &str) -> Result<()> {
     } else {
         format!("[history]\ndirectory = \"{}\"\n", directory.join("state").display())
     };
+    let spool = if configuration.contains("[export.spool]") {
+        String::new()
+    } else {
+        format!("[export.spool]\npath = \"{}\"\n", directory.join("spool").display())
+    };
     let tables = format!(
-        "{dns}{history}[export.file]\npath = \"{}\"\n[api]\nsocket = \"{}\"\n",
+        "{dns}{history}{spool}[export.file]\npath = \"{}\"\n[api]\nsocket = \"{}\"\n",
         directory.join(OUTPUT).display(),
         directory.join(SOCKET).display()
     );

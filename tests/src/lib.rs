@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod cgroup;
 pub mod cleanup;
+pub mod collector;
 pub mod command;
 pub mod daemon;
 pub mod datagrams;
@@ -17,6 +18,7 @@ pub mod namespace;
 pub mod nginx;
 pub mod oracle;
 pub mod program;
+pub mod proxy;
 pub mod python;
 pub mod report;
 pub mod rotel;

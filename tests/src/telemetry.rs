@@ -1,6 +1,6 @@
 //! OTLP/JSON as netsonde wrote it, read into plain series and events that a test can sum and search.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -93,6 +93,8 @@ pub struct Point {
     pub time: u64,
     /// A counter only grows; its series may end and begin again.
     pub is_counter: bool,
+    /// It tells of its own interval alone.
+    pub is_delta: bool,
     pub number: f64,
     /// Observations, for histograms; `number` is their sum.
     pub count: u64,
@@ -133,8 +135,18 @@ fn matches(attributes: &Attributes, filter: Filter) -> bool {
 }
 
 impl Telemetry {
-    /// Reads lines of export requests. A last line without its end is still being written, and left out.
+    /// Reads lines of export requests, none of them with deltas. A last line without its end is still being written,
+    /// and left out.
     pub fn parse(text: &str) -> Result<Self> {
+        let telemetry = Self::parse_any(text)?;
+        match telemetry.points.iter().find(|point| point.is_delta) {
+            Some(point) => bail!("{} is not cumulative: {point:?}", point.metric),
+            None => Ok(telemetry),
+        }
+    }
+
+    /// Likewise, of either temporality.
+    pub fn parse_any(text: &str) -> Result<Self> {
         let mut telemetry = Self::default();
         for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
             telemetry.add_request(line).with_context(|| format!("cannot read this line: {line}"))?;
@@ -156,6 +168,20 @@ impl Telemetry {
                 attributes: attributes(record, "attributes")?,
                 time: integer(&record["timeUnixNano"])? as u64,
             });
+        }
+        Ok(())
+    }
+
+    /// That nothing was exported twice.
+    pub fn check_unique(&self) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        let points = self.points.iter().map(|p| (&p.metric, format!("{:?}", p.attributes), p.start, p.time));
+        let events = self.events.iter().map(|e| (&e.name, format!("{:?}", e.attributes), 0, e.time));
+        for item in points.chain(events) {
+            if seen.contains(&item) {
+                bail!("this is there twice: {item:?}");
+            }
+            seen.insert(item);
         }
         Ok(())
     }
@@ -211,9 +237,12 @@ fn points(metric: &Value) -> Result<Vec<Point>> {
     let kind = ["sum", "gauge", "histogram"].into_iter().find(|kind| metric.get(kind).is_some());
     let kind = kind.with_context(|| format!("{name} is of no known kind"))?;
     let data = &metric[kind];
-    if kind != "gauge" && data["aggregationTemporality"].as_u64() != Some(2) {
-        bail!("{name} is not cumulative: {data}");
-    }
+    let is_delta = match data["aggregationTemporality"].as_u64() {
+        Some(1) => true,
+        Some(2) => false,
+        _ if kind == "gauge" => false,
+        other => bail!("{name} is neither cumulative nor of deltas: {other:?}"),
+    };
     each(data, "dataPoints", |point| {
         let number = match kind {
             "histogram" => double(&point["sum"])?,
@@ -225,6 +254,7 @@ fn points(metric: &Value) -> Result<Vec<Point>> {
             attributes: attributes(point, "attributes")?,
             start: point.get("startTimeUnixNano").map(integer).transpose()?.unwrap_or(0) as u64,
             time: integer(&point["timeUnixNano"])? as u64,
+            is_delta,
             is_counter: kind == "histogram" || data["isMonotonic"].as_bool() == Some(true),
             number,
             count: point.get("count").map(integer).transpose()?.unwrap_or(0) as u64,

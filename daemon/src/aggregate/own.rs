@@ -36,6 +36,7 @@ keys! {
     RING = "netsonde.ring.name", "event_ring, payload_ring or process_ring, as in [limits]";
     DESTINATION = "netsonde.export.destination", "where telemetry goes";
     EXPORT_SIGNAL = "netsonde.export.signal", "metrics (counted in points) or logs (counted in records)";
+    SPOOL_STATE_KEY = "netsonde.spool.state", "active, disk_full or unavailable";
     EXPORT_OUTCOME = "netsonde.export.outcome", "delivered, rejected (by the collector), or why it was lost";
 }
 
@@ -155,7 +156,21 @@ metrics! {
     EXPORTED = "netsonde.self.export.items", Counter, "{item}", [DESTINATION, EXPORT_SIGNAL, EXPORT_OUTCOME],
         "Metric points and log records, by what became of them";
     EXPORT_QUEUE = "netsonde.self.export.queue", Gauge, "By", [DESTINATION, EXPORT_SIGNAL],
-        "Encoded requests that wait for their destination";
+        "Encoded requests that wait for their destination, in memory and in the spool";
+    EXPORT_WAITING = "netsonde.self.export.waiting", Gauge, "{item}", [DESTINATION, EXPORT_SIGNAL],
+        "Metric points and log records whose fate is open";
+    EXPORT_RESTORED = "netsonde.self.export.restored", Counter, "{item}", [DESTINATION, EXPORT_SIGNAL],
+        "Metric points and log records that an earlier process had left in the spool";
+    SPOOL_USAGE = "netsonde.self.spool.usage", Gauge, "By", [DESTINATION, EXPORT_SIGNAL],
+        "Bytes of the spool's files";
+    SPOOL_LIMIT = "netsonde.self.spool.limit", Gauge, "By", [DESTINATION, EXPORT_SIGNAL],
+        "Bytes that the spool's files may have (half of export.spool.size)";
+    SPOOL_RECORDS = "netsonde.self.spool.records", Gauge, "{request}", [DESTINATION, EXPORT_SIGNAL],
+        "Encoded requests that wait in the spool";
+    SPOOL_AGE = "netsonde.self.spool.age", Gauge, "s", [DESTINATION, EXPORT_SIGNAL],
+        "How long the oldest request has waited in the spool; 0 when none does";
+    SPOOL_STATE = "netsonde.self.spool.state", Gauge, "{spool}", [DESTINATION, EXPORT_SIGNAL, SPOOL_STATE_KEY],
+        "1 for the state that the spool is in; while it is not active, what comes waits in memory";
 }
 
 struct Writer {
@@ -291,6 +306,15 @@ pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
                 to.int(&EXPORTED, [of[0], of[1], (&EXPORT_OUTCOME, outcome)], *n);
             }
             to.int(&EXPORT_QUEUE, of, lane.queue_bytes);
+            to.int(&EXPORT_WAITING, of, lane.waiting);
+            if let Some(spool) = &lane.spool {
+                to.int(&EXPORT_RESTORED, of, lane.restored);
+                to.int(&SPOOL_USAGE, of, spool.bytes);
+                to.int(&SPOOL_LIMIT, of, spool.limit);
+                to.int(&SPOOL_RECORDS, of, spool.records);
+                to.put(&SPOOL_AGE, of, PointValue::Double(spool.oldest_seconds));
+                to.int(&SPOOL_STATE, [of[0], of[1], (&SPOOL_STATE_KEY, spool.state)], 1);
+            }
         }
     }
     to.data

@@ -260,14 +260,39 @@ pub struct DestinationStatus {
 }
 
 /// Metrics or logs on their way to one destination.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct LaneStatus {
     /// `metrics` or `logs`.
     pub signal: &'static str,
     /// Items by what became of them; `delivered` first.
     pub outcomes: Vec<(&'static str, u64)>,
+    /// Attempts that failed since the last that succeeded.
+    pub failures: u64,
+    /// Items whose fate is open.
+    pub waiting: u64,
+    /// Items that an earlier process left in the spool, since the start.
+    pub restored: u64,
     /// Encoded requests that wait.
     pub queue_bytes: u64,
+    /// Those of them that wait on disk; none where the destination has no spool.
+    pub spool: Option<SpoolStatus>,
+}
+
+/// The spool of one lane.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct SpoolStatus {
+    /// active, disk_full or unavailable.
+    pub state: &'static str,
+    /// Why it is not active.
+    pub error: Option<String>,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Bytes that they may have.
+    pub limit: u64,
+    /// Requests that wait in it.
+    pub records: u64,
+    /// Age of the oldest of them.
+    pub oldest_seconds: f64,
 }
 
 /// How grave a finding is.
@@ -401,8 +426,13 @@ pub fn judge(status: &Status) -> Vec<Finding> {
     let said = format!("{} requests, {} of {} clients, {refused}", api.requests, api.clients, api.limit);
     findings.push(finding(Grade::Ok, "api", said));
     for destination in &status.destinations {
-        let (mut delivered, mut lost) = (0, Vec::new());
+        let (mut delivered, mut lost, mut waiting, mut spools) = (0, Vec::new(), 0, Vec::new());
         for lane in &destination.signals {
+            waiting += lane.waiting;
+            if let Some(spool) = lane.spool.as_ref().filter(|spool| spool.state != "active") {
+                let why = spool.error.as_deref().unwrap_or("not opened yet");
+                spools.push(format!("spool of {} {}: {why}", lane.signal, spool.state));
+            }
             for (outcome, n) in &lane.outcomes {
                 match *outcome {
                     "delivered" => delivered += n,
@@ -411,11 +441,25 @@ pub fn judge(status: &Status) -> Vec<Finding> {
                 }
             }
         }
-        let grade = self::grade(&status.recent, &recent::export_key(&destination.name));
+        // Something is wrong while nothing gets through, however much can wait.
+        let failing = destination.signals.iter().any(|lane| lane.failures > 0);
+        let grade = if failing || !spools.is_empty() {
+            Grade::Degraded
+        } else {
+            self::grade(&status.recent, &recent::export_key(&destination.name))
+        };
         let mut said = format!("{delivered} items delivered");
-        for lost in lost {
+        if waiting > 0 {
+            said.push_str(&format!(", {waiting} waiting"));
+        }
+        let oldest = destination.signals.iter().filter_map(|lane| lane.spool.as_ref());
+        let oldest = oldest.map(|spool| spool.oldest_seconds).fold(0.0, f64::max);
+        if oldest >= 1.0 {
+            said.push_str(&format!(" (the oldest for {oldest:.0} s)"));
+        }
+        for part in lost.into_iter().chain(spools) {
             said.push_str(", ");
-            said.push_str(&lost);
+            said.push_str(&part);
         }
         if let Some(error) = &destination.last_error {
             said.push_str("; last error: ");
@@ -433,7 +477,7 @@ mod tests {
 
     #[test]
     fn whatever_is_lost_shows_in_the_verdict_while_it_is_recent() {
-        let lane = |outcomes| vec![LaneStatus { signal: "logs", outcomes, queue_bytes: 0 }];
+        let lane = |outcomes| vec![LaneStatus { signal: "logs", outcomes, ..LaneStatus::default() }];
         let destination = |outcomes| DestinationStatus {
             name: "otlp".to_owned(),
             signals: lane(outcomes),
@@ -494,6 +538,44 @@ mod tests {
         let dns = findings.iter().find(|f| f.subject == "dns").expect("a line");
         assert!(dns.text.starts_with("5 lookups answered, 0 timed out"), "{}", dns.text);
         assert_eq!(dns.grade, Grade::Degraded, "some were dropped");
+    }
+
+    #[test]
+    fn a_spool_that_cannot_be_used_is_told_with_its_reason() {
+        let spool = |state, error: Option<&str>| SpoolStatus {
+            state,
+            error: error.map(str::to_owned),
+            oldest_seconds: 75.4,
+            ..SpoolStatus::default()
+        };
+        let mut lane = LaneStatus {
+            signal: "logs",
+            outcomes: vec![("delivered", 3)],
+            waiting: 2,
+            spool: Some(spool("active", None)),
+            ..LaneStatus::default()
+        };
+        let of = |lane: &LaneStatus| {
+            let destination = DestinationStatus {
+                name: "otlp".into(),
+                signals: vec![lane.clone()],
+                last_error: None,
+                last_success_unix_ns: None,
+            };
+            let findings = judge(&Status { destinations: vec![destination], ..running() });
+            let line = findings.into_iter().find(|finding| finding.subject == "export otlp").expect("a line");
+            (line.grade, line.text)
+        };
+        let text = "3 items delivered, 2 waiting (the oldest for 75 s)";
+        assert_eq!(of(&lane), (Grade::Ok, text.to_owned()));
+        lane.spool = Some(spool("unavailable", Some("Permission denied")));
+        assert_eq!(
+            of(&lane),
+            (Grade::Degraded, format!("{text}, spool of logs unavailable: Permission denied"))
+        );
+        lane.spool = Some(spool("active", None));
+        lane.failures = 1;
+        assert_eq!(of(&lane), (Grade::Degraded, text.to_owned()), "nothing gets through");
     }
 
     #[test]

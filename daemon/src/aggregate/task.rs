@@ -31,7 +31,8 @@ use super::recent::{self, Recent};
 use super::series::Store;
 use super::status::{
     ApiStatus, DNS_EVENT_RATE_LIMITED, DestinationStatus, LISTENERS_UNTRACKED, Lacking, LaneStatus, Loss,
-    ProcessStatus, ProgramStatus, RingStatus, RuleStatus, SeriesStatus, SignalStatus, Status, SweepStatus,
+    ProcessStatus, ProgramStatus, RingStatus, RuleStatus, SeriesStatus, SignalStatus, SpoolStatus, Status,
+    SweepStatus,
 };
 use super::{logs, own};
 use crate::api::Counts;
@@ -39,7 +40,9 @@ use crate::audit::{Circumstances, Live, Snapshot, Taker};
 use crate::collect::{Collected, Reading, SweepReport};
 use crate::config::{Config, EventKind};
 use crate::enrich::{Clock, Masker, Names, OwnProcess, Process, ProcessTable, SearchSuffixes, Users};
-use crate::export::{DestinationStatistics, Exporters, LossReason, Signal, SignalStatistics};
+use crate::export::{
+    DestinationStatistics, Exporters, LossReason, Signal, SignalStatistics, SpoolState, SpoolStatistics,
+};
 use crate::history::Recorder;
 use crate::progress::{Progress, Stage};
 use crate::select::{Selection, Selections, user_id, with_facts};
@@ -655,7 +658,28 @@ fn destination_status(of: &DestinationStatistics) -> DestinationStatus {
 fn lane_status(signal: Signal, of: &SignalStatistics) -> LaneStatus {
     let mut outcomes = vec![("delivered", of.delivered), ("rejected", of.rejected)];
     outcomes.extend(LossReason::ALL.iter().map(|&reason| (reason.name(), of.lost(reason))));
-    LaneStatus { signal: signal.name(), outcomes, queue_bytes: of.queue_bytes }
+    LaneStatus {
+        signal: signal.name(),
+        outcomes,
+        failures: of.failures,
+        waiting: of.pending(),
+        restored: of.restored,
+        queue_bytes: of.queue_bytes,
+        spool: (of.spool.state != SpoolState::Off).then(|| spool_status(&of.spool)),
+    }
+}
+
+fn spool_status(of: &SpoolStatistics) -> SpoolStatus {
+    // A clock that was set back makes nothing older.
+    let age = of.oldest.and_then(|oldest| oldest.elapsed().ok());
+    SpoolStatus {
+        state: of.state.name(),
+        error: of.error.clone(),
+        bytes: of.bytes,
+        limit: of.limit,
+        records: of.records,
+        oldest_seconds: age.unwrap_or_default().as_secs_f64(),
+    }
 }
 
 /// How far a listening address reaches. Shared and unique local addresses count as private

@@ -71,9 +71,11 @@ impl<'a> Document<'a> {
     fn syntax_problem(&self, error: &toml::de::Error) -> String {
         let span = error.span().unwrap_or(0..0);
         let line = self.line_text(span.start);
-        // A header's value can be a token, and what cannot be parsed has no key to tell it by.
-        let section = self.before(span.start).lines().rev().find(|line| line.trim_start().starts_with('['));
-        let secret = line.contains("headers") || section.is_some_and(|section| section.contains("headers"));
+        // A header's value can be a token, and what cannot be parsed has no key to tell it by: nothing is shown
+        // from the word on to the end of its section.
+        let before = self.before(span.start);
+        let section = before.rfind("\n[").map_or(before, |start| &before[start..]);
+        let secret = line.contains("headers") || section.contains("headers");
         self.show(&span, &format!("not valid TOML: {}", error.message()), secret)
     }
 
@@ -156,8 +158,9 @@ fn plain(message: &str, path: &str) -> String {
     format!("{found}, expected {expected}")
 }
 
+/// Also of one of several collectors, whose name stands between.
 fn is_header(path: &str) -> bool {
-    path.starts_with("export.otlp.headers")
+    path.starts_with("export.otlp") && path.contains(".headers")
 }
 
 /// Appends a key to a dotted path, quoted where TOML wants it.

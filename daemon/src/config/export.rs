@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use super::certificates::{read_identity, read_roots};
+pub use super::otlp::header_from_file;
+pub use super::proxy::Proxies;
+pub use super::secret::Secret;
+
 /// The wire protocol of an OTLP destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -22,32 +27,12 @@ pub enum Compression {
     None,
 }
 
-/// A value that is never shown: tokens and the like.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a value.
-    pub fn new(value: impl Into<String>) -> Self {
-        Self(value.into())
-    }
-
-    /// The value itself, for the wire only.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("(hidden)")
-    }
-}
-
 /// One OTLP destination. The URLs are complete: for gRPC the origin (`http://host:4317`), for HTTP the
 /// full path of each signal (`http://host:4318/v1/metrics`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtlpConfig {
+    /// What it is called in status, metrics and logs; unique, 1 to 32 letters, digits, `-` and `_`.
+    pub name: String,
     /// How to talk.
     pub protocol: Protocol,
     /// Where metrics go.
@@ -60,6 +45,31 @@ pub struct OtlpConfig {
     pub compression: Compression,
     /// Limit of one attempt.
     pub timeout: Duration,
+    /// For URLs of `https://`.
+    pub tls: OtlpTls,
+    /// Through which it is reached.
+    pub proxies: Proxies,
+}
+
+/// How the collector and netsonde know each other. Files were right when the configuration was read, and may
+/// have changed since.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OtlpTls {
+    /// The roots to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// What is shown to a collector that asks.
+    pub identity: Option<Identity>,
+    /// Asked for (SNI) and verified instead of the URL's host: a DNS name or an address.
+    pub server_name: Option<String>,
+}
+
+/// A certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// PEM: the certificate first, then those above it.
+    pub certificate_file: PathBuf,
+    /// PEM: the key of the first certificate, not encrypted.
+    pub key_file: PathBuf,
 }
 
 /// The file exporter.
@@ -76,4 +86,13 @@ pub enum FileTarget {
     Stdout,
     /// Any other path; created 0640 when absent.
     Path(PathBuf),
+}
+
+/// Where requests wait on disk while their collector is away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolConfig {
+    /// Absolute; each destination has a directory in it. `None`: they wait in memory.
+    pub path: Option<PathBuf>,
+    /// Bytes that each destination may use.
+    pub size: u64,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::raw;
 use super::reader::Reader;
 use super::units::{format_size, parse_duration, parse_size};
-use super::validate::absolute;
+use super::validate::{absolute, state_directory};
 
 const RETENTION_RANGE: RangeInclusive<Duration> = Duration::from_hours(1)..=Duration::from_hours(24 * 3650);
 const DEFAULT_RETENTION: Duration = Duration::from_hours(24 * 30);
@@ -34,13 +34,8 @@ pub fn read(reader: &mut Reader<'_>, raw: raw::History) -> HistoryConfig {
     let directory =
         reader.value("history.directory", raw.directory, DEFAULT_DIRECTORY.into(), |text| absolute(text));
     // systemd's StateDirectory= (systemd.exec(5)); what the file says is meant to be elsewhere.
-    let given = if written {
-        None
-    } else {
-        reader.variable("STATE_DIRECTORY", "history.directory", |text| {
-            absolute(text.split(':').next().unwrap_or_default())
-        })
-    };
+    let given =
+        if written { None } else { reader.variable("STATE_DIRECTORY", "history.directory", state_directory) };
     HistoryConfig {
         enabled: reader.value("history.enabled", raw.enabled, true, |on| Ok(*on)),
         directory: given.unwrap_or(directory),

@@ -16,15 +16,18 @@ use crate::telemetry::Temporality;
 
 mod api;
 mod audit;
+mod certificates;
 mod dns;
 mod document;
 pub mod export;
 mod history;
 mod otlp;
 mod output;
+mod proxy;
 mod raw;
 mod reader;
 mod render;
+mod secret;
 pub mod select;
 #[cfg(test)]
 mod tests;
@@ -46,7 +49,7 @@ pub use tls::Tls;
 pub use units::parse_duration;
 pub use words::{EventKind, FlowAttribute, Word};
 
-use export::{FileConfig, OtlpConfig};
+use export::{FileConfig, OtlpConfig, SpoolConfig};
 use select::SelectConfig;
 
 /// The file that is read when none is named; it may be missing.
@@ -92,13 +95,15 @@ pub struct Config {
 /// Where telemetry goes; there is always at least one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export {
-    /// An OTLP collector.
-    pub otlp: Option<OtlpConfig>,
+    /// OTLP collectors, each with a name of its own.
+    pub otlp: Vec<OtlpConfig>,
     /// OTLP/JSON lines; the configuration file names at most one, the command line any number, none twice.
     pub files: Vec<FileConfig>,
     /// Readable lines on standard output: asked for, or because there is no other destination. Never
     /// together with a file exporter on standard output.
     pub console: bool,
+    /// Where requests to collectors wait.
+    pub spool: SpoolConfig,
 }
 
 /// What is observed, one switch a signal.
@@ -230,18 +235,52 @@ pub struct Loaded {
 /// The file cannot be read, or a key, variable or flag is wrong. Each problem says where it is and what to
 /// write instead.
 pub fn load(sources: Sources<'_>) -> Result<Loaded, ConfigError> {
+    read(sources, Secrets::Read)
+}
+
+/// Likewise, for somebody who sends nothing and may not see secrets: files with certificates, keys and values of
+/// headers are neither read nor missed.
+///
+/// # Errors
+///
+/// As of [`load`], what is wrong with those files excepted.
+pub fn load_without_secrets(sources: Sources<'_>) -> Result<Loaded, ConfigError> {
+    read(sources, Secrets::Leave)
+}
+
+/// What becomes of files that hold secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    /// They are read and checked.
+    Read,
+    /// They are neither read nor missed.
+    Leave,
+}
+
+fn read(sources: Sources<'_>, secrets: Secrets) -> Result<Loaded, ConfigError> {
     let path = sources.file.unwrap_or(Path::new(DEFAULT_PATH));
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && sources.file.is_none() => None,
-        Err(error) => {
-            return Err(format!("cannot read the configuration file {}: {error}", path.display()).into());
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(Some((path, &text)), sources, secrets),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && sources.file.is_none() => {
+            parse(None, sources, secrets)
         }
-    };
-    let file = text.as_ref().map(|_| path.to_owned());
-    let name = path.display().to_string();
-    let written = text.as_deref().map(|text| (name.as_str(), text));
+        Err(error) => Err(format!("cannot read the configuration file {}: {error}", path.display()).into()),
+    }
+}
+
+/// Checks a file's text, with the path that it has, and the other sources.
+///
+/// # Errors
+///
+/// As of [`load`].
+pub fn parse(
+    written: Option<(&Path, &str)>,
+    sources: Sources<'_>,
+    secrets: Secrets,
+) -> Result<Loaded, ConfigError> {
+    let name = written.map(|(path, _)| path.display().to_string()).unwrap_or_default();
+    let text = written.map(|(_, text)| (name.as_str(), text));
     let (config, origins) =
-        validate::validate(written, sources.environment, sources.overrides, sources.known_metrics)?;
-    Ok(Loaded { config, origins, file })
+        validate::validate(text, sources.environment, sources.overrides, sources.known_metrics, secrets)?;
+    Ok(Loaded { config, origins, file: written.map(|(path, _)| path.to_owned()) })
 }

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use netsonde_audit::policy::RawAudit;
 use serde::Deserialize;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
 type Field<T> = Option<Spanned<T>>;
@@ -39,24 +40,51 @@ pub struct Raw {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Export {
-    pub otlp: Otlp,
+    pub otlp: Collectors,
     pub file: File,
+    pub spool: Spool,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Otlp {
+    pub name: Field<String>,
     pub endpoint: Field<String>,
     pub protocol: Field<String>,
-    pub headers: Table<Spanned<String>>,
+    pub headers: Table<Spanned<Sourced>>,
     pub compression: Field<String>,
     pub timeout: Field<DurationText>,
+    pub tls: OtlpTls,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OtlpTls {
+    pub ca_file: Field<Sourced>,
+    pub certificate_file: Field<Sourced>,
+    pub key_file: Field<Sourced>,
+    pub server_name: Field<String>,
+}
+
+/// Where a value stands instead of here.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Source {
+    pub file: Field<String>,
+    pub credential: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct File {
     pub path: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Spool {
+    pub path: Field<String>,
+    pub size: Field<SizeText>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -215,6 +243,79 @@ macro_rules! quoted {
 
 quoted!(DurationText, "a duration in quotes, such as \"10s\"");
 quoted!(SizeText, "a size in quotes, such as \"1MiB\"");
+
+/// `[export.otlp]`, or any number of `[[export.otlp]]`.
+#[derive(Debug)]
+pub enum Collectors {
+    One(Box<Otlp>),
+    Many(Vec<Spanned<Otlp>>),
+}
+
+impl Default for Collectors {
+    fn default() -> Self {
+        Self::One(Box::default())
+    }
+}
+
+impl<'de> Deserialize<'de> for Collectors {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Not serde's untagged enum: that would forget where in the file a wrong key stands.
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Collectors;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a table or a list of tables")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Collectors, A::Error> {
+                Otlp::deserialize(MapAccessDeserializer::new(map)).map(Box::new).map(Collectors::One)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Collectors, A::Error> {
+                let mut collectors = Vec::new();
+                while let Some(collector) = entries.next_element()? {
+                    collectors.push(collector);
+                }
+                Ok(Collectors::Many(collectors))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// A text, or a table that says where the text stands: `{ file = "/path" }` or `{ credential = "name" }`.
+pub enum Sourced {
+    Text(String),
+    Elsewhere(Box<Source>),
+}
+
+impl std::fmt::Debug for Sourced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            // It may be a token.
+            Self::Text(_) => f.write_str("(hidden)"),
+            Self::Elsewhere(source) => source.fmt(f),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Sourced {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Sourced;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text in quotes, { file = \"/path\" } or { credential = \"name\" }")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Sourced, E> {
+                Ok(Sourced::Text(text.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Sourced, A::Error> {
+                let source = Source::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Sourced::Elsewhere(Box::new(source)))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
 
 /// A text, or a list of texts: `"443"` is the same as `["443"]`.
 #[derive(Debug)]

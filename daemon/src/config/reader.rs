@@ -113,15 +113,30 @@ impl<'a> Reader<'a> {
         key: &str,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let text = (self.environment)(name).filter(|text| !text.is_empty())?;
+        let text = self.given(name)?;
         let place = Place::Environment(name);
         self.set_place(key, place.clone());
         self.judge(key, &place, parse(&text))
     }
 
+    /// An environment variable that overrides no key; an empty one counts as unset.
+    pub fn given(&self, name: &str) -> Option<String> {
+        (self.environment)(name).filter(|text| !text.is_empty())
+    }
+
     /// Records that `key` was set at `place`, over whatever set it before.
     pub fn set_place(&mut self, key: &str, place: Place) {
         self.places.insert(key.to_owned(), Some(place));
+    }
+
+    /// Records where `key` is set in the file, or that it is not.
+    pub fn set_origin(&mut self, key: &str, place: Option<Place>) {
+        self.places.insert(key.to_owned(), place);
+    }
+
+    /// How many problems were noted so far.
+    pub fn problems(&self) -> usize {
+        self.problems.len()
     }
 
     /// Where `key` was set, if it was.

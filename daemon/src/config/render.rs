@@ -4,11 +4,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::path::Path;
 
 use netsonde_audit::words::Word as _;
 
 use super::document::join_key;
-use super::export::{FileTarget, OtlpConfig, Protocol};
+use super::export::{FileTarget, OtlpConfig, Protocol, Secret};
 use super::units::{format_duration, format_size};
 use super::words::Word;
 use super::{Config, Loaded, Origin};
@@ -141,17 +142,21 @@ fn exporters(page: &mut Page<'_>, config: &Config) {
         };
         page.line(&format!("# console output on standard output  # {why}"));
     }
-    if let Some(otlp) = &config.export.otlp {
-        page.section("export.otlp");
-        endpoint(page, otlp);
-        page.key("export.otlp.protocol", quoted(otlp.protocol.word()));
-        page.key("export.otlp.compression", quoted(otlp.compression.word()));
-        page.key("export.otlp.timeout", quoted(&format_duration(otlp.timeout)));
-        if !otlp.headers.is_empty() {
-            let pairs: Vec<String> =
-                otlp.headers.keys().map(|name| format!("{} = \"(hidden)\"", join_key("", name))).collect();
-            page.key("export.otlp.headers", format!("{{ {} }}", pairs.join(", ")));
+    let several = config.export.otlp.len() > 1 || config.export.otlp.iter().any(|otlp| page.has(otlp));
+    for otlp in &config.export.otlp {
+        if several {
+            page.element("export.otlp", &otlp.name);
+        } else {
+            page.section("export.otlp");
         }
+        collector(page, otlp);
+    }
+    if !config.export.otlp.is_empty() {
+        let spool = &config.export.spool;
+        page.section("export.spool");
+        let path = spool.path.as_ref().map_or(String::new(), |path| path.display().to_string());
+        page.key("export.spool.path", quoted(&path));
+        page.key("export.spool.size", quoted(&format_size(spool.size)));
     }
     for (index, file) in config.export.files.iter().enumerate() {
         let target = match &file.target {
@@ -167,6 +172,37 @@ fn exporters(page: &mut Page<'_>, config: &Config) {
     }
 }
 
+fn collector(page: &mut Page<'_>, otlp: &OtlpConfig) {
+    page.open_key("name", quoted(&otlp.name));
+    endpoint(page, otlp);
+    page.open_key("protocol", quoted(otlp.protocol.word()));
+    page.open_key("compression", quoted(otlp.compression.word()));
+    page.open_key("timeout", quoted(&format_duration(otlp.timeout)));
+    if !otlp.headers.is_empty() {
+        let pairs: Vec<String> = otlp.headers.iter().map(|(name, value)| header(name, value)).collect();
+        page.open_key("headers", format!("{{ {} }}", pairs.join(", ")));
+    }
+    let path = |path: &Path| quoted(&path.display().to_string());
+    if let Some(file) = &otlp.tls.ca_file {
+        page.open_key("tls.ca_file", path(file));
+    }
+    if let Some(identity) = &otlp.tls.identity {
+        page.open_key("tls.certificate_file", path(&identity.certificate_file));
+        page.open_key("tls.key_file", path(&identity.key_file));
+    }
+    if let Some(name) = &otlp.tls.server_name {
+        page.open_key("tls.server_name", quoted(name));
+    }
+}
+
+fn header(name: &str, value: &Secret) -> String {
+    let value = match value.file() {
+        Some(file) => format!("{{ file = {} }}", quoted(&file.display().to_string())),
+        None => "\"(hidden)\"".to_owned(),
+    };
+    format!("{} = {value}", join_key("", name))
+}
+
 /// The endpoint as a base where the two URLs have one; else both URLs, which no single key can say.
 fn endpoint(page: &mut Page<'_>, otlp: &OtlpConfig) {
     let base = match otlp.protocol {
@@ -176,11 +212,16 @@ fn endpoint(page: &mut Page<'_>, otlp: &OtlpConfig) {
         }
     };
     match base {
-        Some((metrics, logs)) if metrics == logs => page.key("export.otlp.endpoint", quoted(metrics)),
+        Some((metrics, logs)) if metrics == logs => page.open_key("endpoint", quoted(metrics)),
         _ => page.line("# each signal has its own endpoint, from the environment"),
     }
-    page.line(&format!("# metrics go to {}", otlp.metrics_url));
-    page.line(&format!("# logs go to {}", otlp.logs_url));
+    for (what, url) in [("metrics", &otlp.metrics_url), ("logs", &otlp.logs_url)] {
+        // Some collectors take a token there.
+        let shown = url.split_once('?').map_or(url.clone(), |(url, _)| format!("{url}?(hidden)"));
+        let proxy =
+            otlp.proxies.of(url).map_or(String::new(), |proxy| format!(" through the proxy {}", proxy.uri()));
+        page.line(&format!("# {what} go to {shown}{proxy}"));
+    }
 }
 
 struct Page<'a> {
@@ -204,6 +245,17 @@ impl Page<'_> {
     fn element(&mut self, list: &str, name: &str) {
         self.line(&format!("\n[[{list}]]"));
         self.section = format!("{}.", join_key(list, name));
+    }
+
+    /// Whether a collector stands in a list of collectors.
+    fn has(&self, otlp: &OtlpConfig) -> bool {
+        self.loaded.origins.contains_key(&join_key(&join_key("export.otlp", &otlp.name), "name"))
+    }
+
+    /// One key of the open section, which may be dotted itself.
+    fn open_key(&mut self, key: &str, value: impl Display) {
+        let path = format!("{}{key}", self.section);
+        self.key(&path, value);
     }
 
     /// One key, whose dotted path begins with the open section's.

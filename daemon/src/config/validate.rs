@@ -9,14 +9,16 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use super::document::{ConfigError, Document, join_key};
-use super::export::{FileConfig, FileTarget};
+use super::export::{FileConfig, FileTarget, SpoolConfig};
 use super::otlp::{self, parse_pairs};
 use super::raw::{self, Raw};
 use super::reader::{Environment, Origin, Place, Reader};
 use super::select;
 use super::units::{format_size, parse_duration, parse_size};
 use super::words::{EventKind, FlowAttribute, Word, did_you_mean};
-use super::{Config, Events, Export, Limits, Log, Metrics, Output, Overrides, Own, ProcessConfig, Signals};
+use super::{
+    Config, Events, Export, Limits, Log, Metrics, Output, Overrides, Own, ProcessConfig, Secrets, Signals,
+};
 use super::{api, audit, dns, history, tls};
 use crate::telemetry::Temporality;
 
@@ -33,6 +35,10 @@ const DEFAULT_LISTENERS: NonZeroU32 = NonZeroU32::new(16_384).unwrap();
 const DEFAULT_RING: NonZeroU32 = NonZeroU32::new(1 << 20).unwrap();
 /// Messages have up to 1.5 KiB each, and a burst of them must find room until the next reading.
 const DEFAULT_DNS_RING: NonZeroU32 = NonZeroU32::new(4 << 20).unwrap();
+const DEFAULT_SPOOL: &str = "/var/lib/netsonde/spool";
+const DEFAULT_SPOOL_SIZE: u64 = 256 << 20;
+/// A request has up to 4 MiB, and each signal has half of it.
+const SPOOL_SIZES: RangeInclusive<u64> = 16 << 20..=1 << 40;
 
 /// Checks a file's text (its name and content, if there is a file), the environment and the flags.
 ///
@@ -44,6 +50,7 @@ pub fn validate(
     environment: Environment<'_>,
     overrides: Overrides,
     known_metrics: &[&str],
+    secrets: Secrets,
 ) -> Result<(Config, BTreeMap<String, Origin>), ConfigError> {
     let (document, raw) = match written {
         Some((name, text)) => Document::parse(name, text).map(|(document, raw)| (Some(document), raw))?,
@@ -53,7 +60,7 @@ pub fn validate(
     let interval = interval(&mut reader, raw.interval, overrides.interval);
     let config = Config {
         interval,
-        export: export(&mut reader, raw.export, overrides.outputs),
+        export: export(&mut reader, raw.export, overrides.outputs, secrets),
         signals: Signals {
             tcp: reader.value("signals.tcp", raw.signals.tcp, true, |on| Ok(*on)),
             udp: reader.value("signals.udp", raw.signals.udp, true, |on| Ok(*on)),
@@ -99,13 +106,19 @@ fn interval(
     flag.unwrap_or(configured)
 }
 
-fn export(reader: &mut Reader<'_>, raw: raw::Export, outputs: Vec<Output>) -> Export {
+fn export(reader: &mut Reader<'_>, raw: raw::Export, outputs: Vec<Output>, secrets: Secrets) -> Export {
     // Read in any case: what is wrong in the file is wrong with and without flags.
-    let otlp = otlp::read(reader, raw.otlp);
+    let otlp = otlp::read(reader, raw.otlp, secrets);
     let file = reader.optional("export.file.path", raw.file.path, |text| file_target(text));
-    let mut export = Export { otlp, files: file.into_iter().collect(), console: false };
+    let spool = spool(reader, raw.spool);
+    let mut export = Export { otlp, files: file.into_iter().collect(), console: false, spool };
     if !outputs.is_empty() {
-        export = Export { otlp: None, files: Vec::new(), console: outputs.contains(&Output::Console) };
+        export = Export {
+            otlp: Vec::new(),
+            files: Vec::new(),
+            console: outputs.contains(&Output::Console),
+            spool: export.spool,
+        };
         for key in ["export.file.path", "export.otlp.endpoint"] {
             reader.set_place(key, Place::CommandLine("--output"));
         }
@@ -123,8 +136,36 @@ fn export(reader: &mut Reader<'_>, raw: raw::Export, outputs: Vec<Output>) -> Ex
             "console and otlp-json:- would both write to standard output; choose one, or give a path";
         reader.problem("export", &Place::CommandLine("--output"), message);
     }
-    export.console |= export.otlp.is_none() && export.files.is_empty();
+    export.console |= export.otlp.is_empty() && export.files.is_empty();
     export
+}
+
+fn spool(reader: &mut Reader<'_>, raw: raw::Spool) -> SpoolConfig {
+    let written = reader.optional("export.spool.path", raw.path, |text| {
+        if text.is_empty() { Ok(None) } else { absolute(text).map(Some) }
+    });
+    // What the file says goes before what systemd offers, which is a place and not a wish.
+    let path = written.unwrap_or_else(|| {
+        let offered = reader.variable("STATE_DIRECTORY", "export.spool.path", |text| {
+            state_directory(text).map(|path| path.join("spool"))
+        });
+        Some(offered.unwrap_or_else(|| DEFAULT_SPOOL.into()))
+    });
+    let size = reader.value("export.spool.size", raw.size, DEFAULT_SPOOL_SIZE, |text| {
+        let size = parse_size(&text.0)?;
+        if SPOOL_SIZES.contains(&size) {
+            return Ok(size);
+        }
+        let (low, high) = (format_size(*SPOOL_SIZES.start()), format_size(*SPOOL_SIZES.end()));
+        Err(format!("{:?} is out of range; it may be from {low} to {high}", text.0))
+    });
+    SpoolConfig { path, size }
+}
+
+/// The first of systemd's state directories: absolute paths with colons between them (systemd.exec(5),
+/// `StateDirectory=`).
+pub(super) fn state_directory(text: &str) -> Result<PathBuf, String> {
+    absolute(text.split(':').next().unwrap_or_default())
 }
 
 fn file_target(text: &str) -> Result<FileConfig, String> {

@@ -21,14 +21,16 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
-pub use statistics::{DestinationStatistics, LossReason, Signal, SignalStatistics};
+pub use statistics::{
+    DestinationStatistics, LossReason, Signal, SignalStatistics, SpoolState, SpoolStatistics,
+};
 
 use self::console::ConsoleSink;
 use self::file::FileSink;
-use self::otlp::LaneHandle;
+use self::otlp::{LaneHandle, SpoolSettings};
 use self::statistics::Ledger;
 use self::writer::WriterHandle;
-use crate::config::export::{FileConfig, OtlpConfig};
+use crate::config::export::{FileConfig, OtlpConfig, SpoolConfig};
 use crate::telemetry::{AttributeValue, Telemetry};
 
 /// Batches of one signal that a destination may leave unread.
@@ -38,7 +40,7 @@ const INBOX_BATCHES: usize = 64;
 #[derive(Debug, Clone)]
 pub enum Destination {
     /// A collector.
-    Otlp(OtlpConfig),
+    Otlp(Box<OtlpConfig>),
     /// A file of OTLP/JSON lines.
     File(FileConfig),
     /// Lines and tables for people, on standard output.
@@ -80,30 +82,42 @@ enum Worker {
 
 impl Exporters {
     /// Starts every destination on the current tokio runtime. `resource` describes this host and service
-    /// (`service.name`, `host.name`, …) in what is sent as OTLP.
+    /// (`service.name`, `host.name`, …) in what is sent as OTLP. What waits for a collector waits in `spool`.
     ///
     /// # Errors
     /// If a destination cannot be used as configured: a malformed URL or header, a file that does not open.
-    /// A collector that is away is no error.
+    /// A collector that is away is no error, nor is a spool that cannot be used.
     pub fn start(
         destinations: Vec<Destination>,
         resource: &[(String, AttributeValue)],
+        spool: &SpoolConfig,
     ) -> anyhow::Result<Self> {
         let resource = Arc::new(otlp::resource(resource));
         let mut running: Vec<Running> = Vec::new();
+        let mut kinds = Vec::new();
         for destination in destinations {
             let kind = destination.kind();
-            let same = running.iter().filter(|other| other.ledger.snapshot().name.starts_with(kind)).count();
-            let name = if same == 0 { kind.into() } else { format!("{kind}{}", same + 1) };
+            let same = kinds.iter().filter(|other| **other == kind).count();
+            kinds.push(kind);
+            let name = match &destination {
+                Destination::Otlp(config) => config.name.clone(),
+                _ if same == 0 => kind.to_owned(),
+                _ => format!("{kind}{}", same + 1),
+            };
+            let spools = Signal::ALL.map(|signal| lane_spool(spool, &name, signal));
             let ledger = Arc::new(Ledger::new(name));
             let (metrics, metrics_inbox) = mpsc::channel(INBOX_BATCHES);
             let (inboxes, worker) = match &destination {
                 Destination::Otlp(config) => {
                     let (logs, logs_inbox) = mpsc::channel(INBOX_BATCHES);
-                    let lane = |signal, inbox| {
-                        otlp::start(config, signal, Arc::clone(&resource), inbox, Arc::clone(&ledger))
+                    let lane = |signal, inbox, spool| {
+                        otlp::start(config, signal, Arc::clone(&resource), inbox, Arc::clone(&ledger), spool)
                     };
-                    let lanes = vec![lane(Signal::Metrics, metrics_inbox)?, lane(Signal::Logs, logs_inbox)?];
+                    let [for_metrics, for_logs] = spools;
+                    let lanes = vec![
+                        lane(Signal::Metrics, metrics_inbox, for_metrics)?,
+                        lane(Signal::Logs, logs_inbox, for_logs)?,
+                    ];
                     ([metrics, logs], Worker::Lanes(lanes))
                 }
                 Destination::File(config) => {
@@ -166,12 +180,21 @@ impl Exporters {
         }
     }
 
-    /// Sends what is queued, as far as that goes until the deadline; the rest is counted as lost to the
-    /// shutdown. Returns the final statistics.
+    /// Sends what is queued, as far as that goes until the deadline. The rest stays in the spool for the next start;
+    /// without one it is counted as lost to the shutdown. Returns the final statistics.
     pub async fn shutdown(self, deadline: Instant) -> Vec<DestinationStatistics> {
         let ends = self.running.into_iter().map(|running| running.end(deadline));
         join_all(ends).await
     }
+}
+
+/// The spool's part for one lane. Each signal has half, so that a flood of logs cannot push out the metrics.
+fn lane_spool(spool: &SpoolConfig, destination: &str, signal: Signal) -> Option<SpoolSettings> {
+    // Names are ours or the configuration's; the path shall stay below the spool's whatever they are.
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let name: String = destination.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+    let directory = spool.path.as_ref()?.join(name).join(signal.name());
+    Some(SpoolSettings { directory, limit: spool.size / Signal::ALL.len() as u64 })
 }
 
 impl Running {
@@ -199,8 +222,12 @@ impl Running {
         let statistics = self.ledger.close();
         for signal in Signal::ALL {
             let lost = statistics.signal(signal).lost(LossReason::Shutdown);
+            let kept = statistics.signal(signal).pending();
+            let destination = &statistics.name;
+            if kept > 0 {
+                tracing::info!(destination, signal = signal.name(), kept, "kept in the spool");
+            }
             if lost > 0 {
-                let destination = &statistics.name;
                 tracing::warn!(destination, signal = signal.name(), lost, "lost to the shutdown");
             }
         }

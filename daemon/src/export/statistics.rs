@@ -1,7 +1,8 @@
 //! What became of everything a destination was handed: the one ledger behind `netsonde.self.export.*` and
 //! `netsonde status`.
 //!
-//! Owns the counts and their balance (accepted = delivered + rejected + lost + pending). Naming them as
+//! Owns the counts and their balance (accepted = delivered + rejected + lost + pending). What an earlier process
+//! left in the spool is accepted when it is found; what waits there at the end stays pending. Naming them as
 //! metrics is the aggregator's matter, showing them the status page's.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -60,11 +61,15 @@ pub enum LossReason {
     WriteFailed,
     /// It contradicts its own description: a bucket too many, a histogram on a counter, not a number.
     Invalid,
+    /// The spool was full; the oldest went.
+    SpoolFull,
+    /// The spool's files were damaged, or gone.
+    SpoolDamaged,
 }
 
 impl LossReason {
     /// Every reason, in the order of [`SignalStatistics::lost`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::InboxFull,
         Self::QueueFull,
         Self::Refused,
@@ -73,6 +78,8 @@ impl LossReason {
         Self::BrokenPipe,
         Self::WriteFailed,
         Self::Invalid,
+        Self::SpoolFull,
+        Self::SpoolDamaged,
     ];
 
     /// The name in metrics and messages.
@@ -86,6 +93,8 @@ impl LossReason {
             Self::BrokenPipe => "broken_pipe",
             Self::WriteFailed => "write_failed",
             Self::Invalid => "invalid",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolDamaged => "spool_damaged",
         }
     }
 }
@@ -93,8 +102,10 @@ impl LossReason {
 /// The ledger of one signal at one destination. Items are points or records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SignalStatistics {
-    /// Items handed to the destination.
+    /// Items handed to the destination, `restored` included.
     pub accepted: u64,
+    /// Items that an earlier process had left in the spool.
+    pub restored: u64,
     /// Items the destination has.
     pub delivered: u64,
     /// Items the collector took over but threw away (OTLP partial success).
@@ -105,10 +116,59 @@ pub struct SignalStatistics {
     pub requests_ok: u64,
     /// Attempts that failed, each retry counted.
     pub requests_failed: u64,
+    /// Those of them since the last that succeeded.
+    pub failures: u64,
     /// Bytes of bodies that left, compressed as sent, failed attempts included.
     pub bytes_sent: u64,
-    /// Encoded bytes that wait to be sent.
+    /// Encoded bytes that wait to be sent, in memory and in the spool.
     pub queue_bytes: u64,
+    /// What waits on disk.
+    pub spool: SpoolStatistics,
+}
+
+/// How a spool fares.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SpoolState {
+    /// There is none: everything waits in memory.
+    #[default]
+    Off,
+    /// Takes what comes.
+    Active,
+    /// Takes nothing until there is room on its disk; what comes waits in memory.
+    DiskFull,
+    /// Cannot be used; what comes waits in memory.
+    Unavailable,
+}
+
+impl SpoolState {
+    /// The name in metrics and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Active => "active",
+            Self::DiskFull => "disk_full",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// The spool of one signal at one destination.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpoolStatistics {
+    /// Whether it works.
+    pub state: SpoolState,
+    /// Why it does not.
+    pub error: Option<String>,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Bytes that they may have.
+    pub limit: u64,
+    /// Requests that wait.
+    pub records: u64,
+    /// Items that a restart would find.
+    pub kept_items: u64,
+    /// When the oldest of the requests was written.
+    pub oldest: Option<SystemTime>,
 }
 
 impl SignalStatistics {
@@ -119,19 +179,20 @@ impl SignalStatistics {
 
     /// Items lost for any reason.
     pub fn lost_total(&self) -> u64 {
-        self.lost.iter().sum()
+        self.lost.iter().fold(0, |sum, lost| sum.saturating_add(*lost))
     }
 
     /// Items whose fate is open.
     pub fn pending(&self) -> u64 {
-        self.accepted.saturating_sub(self.delivered + self.rejected + self.lost_total())
+        let settled = self.delivered.saturating_add(self.rejected).saturating_add(self.lost_total());
+        self.accepted.saturating_sub(settled)
     }
 }
 
 /// The ledger of one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DestinationStatistics {
-    /// `otlp`, `file` or `console`; a number follows where a kind occurs twice.
+    /// What a collector is called in the configuration; `file` or `console`, with a number where there are two.
     pub name: String,
     /// Since when the counts run; a reload starts them anew.
     pub started: SystemTime,
@@ -198,20 +259,26 @@ impl Ledger {
         inner.statistics.last_success = Some(SystemTime::now());
         let statistics = inner.signal(signal);
         statistics.requests_ok += 1;
+        statistics.failures = 0;
         statistics.delivered += items - rejected;
         statistics.rejected += rejected;
     }
 
     /// Items that will never arrive.
     pub fn lose(&self, signal: Signal, reason: LossReason, items: u64) {
-        self.update(signal, |statistics| statistics.lost[reason as usize] += items);
+        self.update(signal, |statistics| {
+            let lost = &mut statistics.lost[reason as usize];
+            *lost = lost.saturating_add(items);
+        });
     }
 
     /// One attempt failed; whether its items are lost is counted apart.
     pub fn fail(&self, signal: Signal, error: String) {
         let mut inner = self.lock();
         if !inner.closed {
-            inner.signal(signal).requests_failed += 1;
+            let statistics = inner.signal(signal);
+            statistics.requests_failed += 1;
+            statistics.failures = statistics.failures.saturating_add(1);
             inner.statistics.last_error = Some(error);
         }
     }
@@ -229,20 +296,35 @@ impl Ledger {
         self.update(signal, |statistics| statistics.bytes_sent += bytes);
     }
 
-    /// Encoded bytes that wait.
-    pub fn set_queue_bytes(&self, signal: Signal, bytes: u64) {
-        self.update(signal, |statistics| statistics.queue_bytes = bytes);
+    /// Encoded bytes that wait, and the spool's part of them.
+    pub fn set_waiting(&self, signal: Signal, queue_bytes: u64, spool: SpoolStatistics) {
+        self.update(signal, |statistics| {
+            statistics.queue_bytes = queue_bytes;
+            statistics.spool = spool;
+        });
     }
 
-    /// Ends the ledger: whatever is open is lost to the shutdown, later reports are ignored.
+    /// Items of an earlier process that were found.
+    pub fn restore(&self, signal: Signal, items: u64) {
+        self.update(signal, |statistics| {
+            statistics.accepted = statistics.accepted.saturating_add(items);
+            statistics.restored = statistics.restored.saturating_add(items);
+        });
+    }
+
+    /// Ends the ledger: what is open and not in a spool is lost to the shutdown, later reports are ignored.
     pub fn close(&self) -> DestinationStatistics {
         let mut inner = self.lock();
         if !inner.closed {
             inner.closed = true;
             for signal in Signal::ALL {
                 let statistics = inner.signal(signal);
-                statistics.lost[LossReason::Shutdown as usize] += statistics.pending();
-                statistics.queue_bytes = 0;
+                let pending = statistics.pending();
+                let kept = pending.min(statistics.spool.kept_items);
+                statistics.lost[LossReason::Shutdown as usize] += pending - kept;
+                if kept == 0 {
+                    statistics.queue_bytes = 0;
+                }
             }
         }
         inner.statistics.clone()
@@ -302,6 +384,32 @@ mod tests {
 
         ledger.deliver(Signal::Metrics, 4, 0);
         assert_eq!(ledger.close(), closed);
+    }
+
+    #[test]
+    fn failures_are_counted_until_something_gets_through() {
+        let ledger = Ledger::new("otlp".into());
+        let failures = || (ledger.snapshot().logs.failures, ledger.snapshot().logs.requests_failed);
+        ledger.fail(Signal::Logs, "away".into());
+        ledger.fail(Signal::Logs, "away".into());
+        assert_eq!(failures(), (2, 2));
+        ledger.deliver(Signal::Metrics, 1, 0);
+        assert_eq!(failures(), (2, 2), "another lane's success is none");
+        ledger.deliver(Signal::Logs, 1, 0);
+        assert_eq!(failures(), (0, 2));
+    }
+
+    #[test]
+    fn what_the_spool_keeps_is_not_lost_to_the_shutdown() {
+        let ledger = Ledger::new("otlp".into());
+        ledger.accept(Signal::Logs, 10);
+        ledger.restore(Signal::Logs, 5);
+        ledger.deliver(Signal::Logs, 4, 0);
+        let spool = SpoolStatistics { kept_items: 8, ..SpoolStatistics::default() };
+        ledger.set_waiting(Signal::Logs, 100, spool);
+        let closed = ledger.close().logs;
+        assert_eq!((closed.accepted, closed.restored, closed.lost(LossReason::Shutdown)), (15, 5, 3));
+        assert_eq!((closed.pending(), closed.queue_bytes), (8, 100));
     }
 
     #[test]

@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use netsonde_probes::descriptor::{Event, HistogramLayout, Metric, MetricKind, Stability};
 
+use crate::config::export::SpoolConfig;
 use crate::telemetry::{
     Attribute, AttributeValue, LogRecord, MetricData, Point, PointValue, Severity, Temporality,
 };
+
+/// What waits is kept in memory.
+pub const NO_SPOOL: SpoolConfig = SpoolConfig { path: None, size: 16 << 20 };
 
 const fn descriptor(name: &'static str, kind: MetricKind, unit: &'static str) -> Metric {
     Metric {

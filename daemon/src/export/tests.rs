@@ -22,7 +22,7 @@ async fn every_destination_gets_everything_and_says_so() {
     let paths = ["a", "b"].map(|name| directory.path().join(name));
     let file =
         |path: &std::path::PathBuf| Destination::File(FileConfig { target: FileTarget::Path(path.clone()) });
-    let exporters = Exporters::start(paths.iter().map(file).collect(), &[]).unwrap();
+    let exporters = Exporters::start(paths.iter().map(file).collect(), &[], &testing::NO_SPOOL).unwrap();
     exporters.send(&Telemetry::Metrics(Arc::new(vec![metric(&IO, vec![PointValue::Int(1); 3])])));
     exporters.send(&logs(2));
     exporters.reopen_files();
@@ -39,7 +39,8 @@ async fn every_destination_gets_everything_and_says_so() {
 #[tokio::test]
 async fn a_file_that_does_not_open_is_told_at_start() {
     let target = FileTarget::Path("/nonexistent/lines".into());
-    let error = Exporters::start(vec![Destination::File(FileConfig { target })], &[]).unwrap_err();
+    let error = Exporters::start(vec![Destination::File(FileConfig { target })], &[], &testing::NO_SPOOL)
+        .unwrap_err();
     assert!(format!("{error:#}").starts_with("cannot open /nonexistent/lines"), "{error:#}");
 }
 

@@ -16,7 +16,7 @@ const FLAGS: [(&str, &str); 3] =
     [("interval", "--interval"), ("export.otlp.endpoint", "--output"), ("export.file.path", "--output")];
 
 /// How each variable is written, with a value that is right beside the defaults.
-const VARIABLES: [(&str, &str, &str); 19] = [
+const VARIABLES: [(&str, &str, &str); 28] = [
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317", "a URL, as in the file"),
     (
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
@@ -36,6 +36,15 @@ const VARIABLES: [(&str, &str, &str); 19] = [
     ("OTEL_EXPORTER_OTLP_HEADERS", "a=b", PAIRS),
     ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "", SAME),
     ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "", SAME),
+    ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem", PATH),
+    ("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", "", SAME),
+    ("OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "", SAME),
+    ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/client.pem", PATH),
+    ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", "", SAME),
+    ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "", SAME),
+    ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/client.key", PATH),
+    ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY", "", SAME),
+    ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "", SAME),
     (
         "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
         "delta",
@@ -46,10 +55,11 @@ const VARIABLES: [(&str, &str, &str); 19] = [
     (
         "STATE_DIRECTORY",
         "/var/lib/netsonde",
-        "set by systemd, the first of several counts; only where the file does not name the directory",
+        "set by systemd, the first of several counts; where the file names no place. `/spool` is appended for the spool",
     ),
 ];
 const SAME: &str = "accepted when metrics and logs come to the same";
+const PATH: &str = "an absolute path";
 const PAIRS: &str = "`key1=value1,key2=value2`, values percent-encoded";
 
 /// A key, or a commented table, of the shipped file.
@@ -105,12 +115,12 @@ fn shipped() -> (String, Vec<Table>, Vec<Key>) {
     (opening, tables, keys)
 }
 
-/// Loads the shipped file, all of which is comment, under an environment of one variable at most.
-fn load(variable: Option<(&str, &str)>) -> (Loaded, BTreeSet<String>) {
+/// Loads the shipped file, all of which is comment, under an environment of these variables.
+fn load(variables: &[(&str, &str)]) -> (Loaded, BTreeSet<String>) {
     let asked = RefCell::new(BTreeSet::new());
     let environment = |name: &str| {
         asked.borrow_mut().insert(name.to_owned());
-        variable.filter(|(set, _)| *set == name).map(|(_, value)| value.to_owned())
+        variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned())
     };
     let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/netsonde.toml"));
     let known = registry::flow_metrics();
@@ -120,14 +130,15 @@ fn load(variable: Option<(&str, &str)>) -> (Loaded, BTreeSet<String>) {
         overrides: Overrides::default(),
         known_metrics: &known,
     };
-    let loaded = config::load(sources).expect("the shipped file is right");
+    // Samples name files that need not exist.
+    let loaded = config::load_without_secrets(sources).expect("the shipped file is right");
     (loaded, asked.into_inner())
 }
 
 /// Every key that has a default, with it.
 fn defaults() -> BTreeMap<String, String> {
     // The keys of the collector are printed only when there is one.
-    let (loaded, _) = load(Some(("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317")));
+    let (loaded, _) = load(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317")]);
     let mut table = String::new();
     let mut defaults = BTreeMap::new();
     for line in config::render(&loaded).lines() {
@@ -141,25 +152,44 @@ fn defaults() -> BTreeMap<String, String> {
     defaults
 }
 
-/// Every variable that the configuration asks for, with the key that it overrides.
-pub fn variables() -> Vec<(String, String)> {
-    let (_, asked) = load(None);
+/// Every variable that the configuration asks for, with the keys that it overrides.
+pub fn variables() -> Vec<(String, Vec<String>)> {
+    let (_, asked) = load(&[]);
     let written: BTreeSet<String> = VARIABLES.iter().map(|(name, ..)| (*name).to_owned()).collect();
     assert_eq!(asked, written, "the variables that are read and those that are described");
-    let key_of = |name: &str, sample: &str| {
-        let (loaded, _) = load(Some((name, sample)));
-        let place = Origin::Environment(VARIABLES.iter().find(|v| v.0 == name).expect("listed").0);
-        let key = loaded.origins.iter().find(|(_, origin)| **origin == place).map(|(key, _)| key.clone());
-        key.unwrap_or_else(|| panic!("{name} overrides nothing"))
+    let mut keys: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (name, sample, _) in VARIABLES.iter().filter(|(_, sample, _)| !sample.is_empty()) {
+        // A certificate and its key are wrong without each other.
+        let other = match *name {
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE" => ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/client.key"),
+            _ => ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/client.pem"),
+        };
+        let variables = [(*name, *sample), other];
+        let used = if name.contains("_CLIENT_") { &variables[..] } else { &variables[..1] };
+        let (loaded, _) = load(used);
+        let found = loaded.origins.iter().filter(|(_, origin)| **origin == Origin::Environment(name));
+        let mut found: Vec<String> = found.map(|(key, _)| key.clone()).collect();
+        assert!(!found.is_empty(), "{name} overrides nothing");
+        found.sort();
+        keys.insert(name, found);
+    }
+    let key_of = |name: &str| {
+        // For one signal alone it is refused, so there is no sample; its key is that of both signals.
+        let both = name.replace("_METRICS_", "_").replace("_LOGS_", "_");
+        keys.get(name).or_else(|| keys.get(both.as_str())).expect("a variable for both signals").clone()
     };
-    VARIABLES
-        .iter()
-        .map(|&(name, sample, _)| {
-            // A header for one signal alone is refused, so there is no sample; its key is that of the others.
-            let key = if sample.is_empty() { "export.otlp.headers".to_owned() } else { key_of(name, sample) };
-            (name.to_owned(), key)
-        })
-        .collect()
+    VARIABLES.iter().map(|(name, ..)| ((*name).to_owned(), key_of(name))).collect()
+}
+
+/// Every variable about proxies that is asked for.
+fn proxy_variables() -> BTreeSet<String> {
+    let (_, plain) = load(&[]);
+    let proxy = ("all_proxy", "http://p:3128");
+    let mut asked = BTreeSet::new();
+    for endpoint in ["http://c:4317", "https://c:4317"] {
+        asked.extend(load(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), proxy]).1);
+    }
+    asked.into_iter().filter(|name| !plain.contains(name)).collect()
 }
 
 /// Every key and table that the file can have, by dotted path.
@@ -194,10 +224,21 @@ pub fn page() -> String {
     }
     page.heading(2, "Environment variables");
     page.paragraph("One that is empty counts as not set.");
-    let rows = variables.iter().zip(VARIABLES).map(|((name, key), (.., form))| {
-        [code(name), code(key.split(" for ").next().unwrap_or(key)), form.to_owned()]
+    let rows = variables.iter().zip(VARIABLES).map(|((name, keys), (.., form))| {
+        let of: Vec<String> = keys.iter().map(|key| code(key.split(" for ").next().unwrap_or(key))).collect();
+        [code(name), of.join(", "), form.to_owned()]
     });
     page.table(["Variable", "Key", "Form"], rows);
+    let proxies: Vec<String> = proxy_variables().iter().map(|name| code(name)).collect();
+    page.paragraph(&format!(
+        "{} say through which proxy a collector is reached, as \
+         [the guide](../guide.md#send-through-a-proxy) tells.",
+        proxies.join(", ")
+    ));
+    page.paragraph(
+        "The variables of OTLP are about the first collector where the file has several, and make one where it has \
+         none. `CREDENTIALS_DIRECTORY`, which systemd sets, is where credentials are looked for.",
+    );
     page.paragraph(
         "`NO_COLOR`, when it is not empty, keeps colours out of the console's lines and of the daemon's own log \
          (<https://no-color.org>).",
@@ -205,7 +246,12 @@ pub fn page() -> String {
     page.0
 }
 
-fn describe(page: &mut Page, key: &Key, defaults: &BTreeMap<String, String>, variables: &[(String, String)]) {
+fn describe(
+    page: &mut Page,
+    key: &Key,
+    defaults: &BTreeMap<String, String>,
+    variables: &[(String, Vec<String>)],
+) {
     page.heading(3, &code(&key.path));
     if !key.meaning.is_empty() {
         page.paragraph(&key.meaning);
@@ -216,7 +262,7 @@ fn describe(page: &mut Page, key: &Key, defaults: &BTreeMap<String, String>, var
         None => format!("- No default; such as `{}`", key.example),
     };
     let of_key = |of: &str| of.split(" for ").next() == Some(key.path.as_str()) || of == key.table;
-    let names = variables.iter().filter(|(_, of)| of_key(of)).map(|(name, _)| code(name));
+    let names = variables.iter().filter(|(_, of)| of.iter().any(|of| of_key(of))).map(|(name, _)| code(name));
     let flags = FLAGS.iter().filter(|(of, _)| *of == key.path).map(|(_, flag)| code(flag));
     let overridden: Vec<String> = names.chain(flags).collect();
     if !overridden.is_empty() {

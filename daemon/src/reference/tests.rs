@@ -131,7 +131,8 @@ fn configurations_in_the_documents_are_right() {
                 overrides: Overrides::default(),
                 known_metrics: &registry::flow_metrics(),
             };
-            if let Err(error) = config::load(sources) {
+            // The files with secrets that it names are not here.
+            if let Err(error) = config::load_without_secrets(sources) {
                 panic!("{document}: {error}\n{block}");
             }
         }

@@ -1,5 +1,6 @@
 //! Environment variables and flags over the file.
 
+use super::super::export::SpoolConfig;
 use super::*;
 use crate::config::export::{Compression, FileTarget, Protocol};
 
@@ -8,7 +9,7 @@ fn with(text: &str, variables: &[(&str, &str)]) -> Config {
 }
 
 fn urls(text: &str, variables: &[(&str, &str)]) -> Option<(String, String)> {
-    with(text, variables).export.otlp.map(|otlp| (otlp.metrics_url, otlp.logs_url))
+    with(text, variables).export.otlp.into_iter().next().map(|otlp| (otlp.metrics_url, otlp.logs_url))
 }
 
 #[test]
@@ -53,7 +54,7 @@ fn endpoints_follow_the_specification() {
 
 #[test]
 fn options_come_from_variables() {
-    let config = with(
+    let mut config = with(
         "[export.otlp]\nendpoint = \"http://file:4317\"\ntimeout = \"1s\"\nheaders = { a = \"file\" }",
         &[
             ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Basic%20Zm9v%3D, x-tenant = t1 ,"),
@@ -62,7 +63,7 @@ fn options_come_from_variables() {
             ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "DELTA"),
         ],
     );
-    let otlp = config.export.otlp.expect("configured");
+    let otlp = config.export.otlp.remove(0);
     assert_eq!(otlp.protocol, Protocol::Grpc);
     assert_eq!(otlp.compression, Compression::None);
     assert_eq!(otlp.timeout, Duration::from_millis(2500));
@@ -91,7 +92,7 @@ fn a_signals_own_variable_must_fit_both_signals() {
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:1");
     let metrics = ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf");
     let logs = ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/protobuf");
-    let both = with("", &[endpoint, metrics, logs]).export.otlp.expect("configured");
+    let both = with("", &[endpoint, metrics, logs]).export.otlp.remove(0);
     assert_eq!(both.protocol, Protocol::HttpProtobuf);
     let error = parse("", &[endpoint, metrics], Overrides::default()).expect_err("differs").to_string();
     assert_eq!(
@@ -135,7 +136,7 @@ fn flags_come_last() {
     };
     let loaded = parse(text, &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://e:1")], overrides).expect("right");
     let files = vec![FileConfig { target: FileTarget::Path("/b".into()) }];
-    assert_eq!(loaded.config.export, Export { otlp: None, files, console: true });
+    assert_eq!(loaded.config.export, Export { otlp: vec![], files, console: true, spool: default_spool() });
     assert_eq!(loaded.config.interval, Duration::from_secs(1));
     assert_eq!(loaded.origins["interval"], Origin::CommandLine("--interval"));
 
@@ -146,7 +147,10 @@ fn flags_come_last() {
 
 #[test]
 fn without_an_exporter_there_is_the_console() {
-    assert_eq!(right("").export, Export { otlp: None, files: vec![], console: true });
+    assert_eq!(
+        right("").export,
+        Export { otlp: vec![], files: vec![], console: true, spool: default_spool() }
+    );
     let file = right("[export.file]\npath = \"-\"").export;
     assert_eq!((file.files[0].target.clone(), file.console), (FileTarget::Stdout, false));
 }
@@ -155,4 +159,28 @@ fn without_an_exporter_there_is_the_console() {
 fn a_long_interval_carries_the_default_expiry_along() {
     assert_eq!(right("interval = \"1h\"").metrics.series_expiry, Duration::from_secs(3600));
     assert_eq!(right("").metrics.series_expiry, Duration::from_secs(900));
+}
+
+fn default_spool() -> SpoolConfig {
+    SpoolConfig { path: Some("/var/lib/netsonde/spool".into()), size: 256 << 20 }
+}
+
+#[test]
+fn the_spool_is_where_the_file_says_else_where_systemd_says() {
+    let spool = |text: &str, variables: &[(&str, &str)]| {
+        parse(text, variables, Overrides::default()).expect("right").config.export.spool
+    };
+    assert_eq!(spool("", &[]), default_spool());
+    let given = [("STATE_DIRECTORY", "/state/a:/state/b")];
+    assert_eq!(spool("", &given).path, Some("/state/a/spool".into()));
+    let text = "[export.spool]\npath = \"/disk/netsonde\"\nsize = \"1GiB\"";
+    let written = SpoolConfig { path: Some("/disk/netsonde".into()), size: 1 << 30 };
+    assert_eq!(spool(text, &given), written);
+    assert_eq!(spool("[export.spool]\npath = \"\"", &given).path, None);
+    for (text, part) in
+        [("path = \"spool\"", "absolute path"), ("size = \"1MiB\"", "may be from 16MiB to 1024GiB")]
+    {
+        let error = wrong(&format!("[export.spool]\n{text}"));
+        assert!(error.contains(part), "{error}");
+    }
 }

@@ -271,12 +271,37 @@ proptest! {
     }
 
     #[test]
+    fn a_right_file_with_mistakes_never_panics_and_what_is_still_right_is_printed_right(
+        file in prop::sample::select(vec![
+            include_str!("../fixtures/collectors.toml"),
+            include_str!("../fixtures/selection.toml"),
+            include_str!("../../../../fuzz/corpus/config/every_key"),
+        ]),
+        mistakes in prop::collection::vec((any::<prop::sample::Index>(), 0..6usize, ".{0,3}"), 1..4),
+    ) {
+        let mut text: Vec<char> = file.chars().collect();
+        for (place, removed, inserted) in mistakes {
+            let start = place.index(text.len());
+            let end = (start + removed).min(text.len());
+            text.splice(start..end, inserted.chars());
+        }
+        let text: String = text.into_iter().collect();
+        if let Ok(loaded) = parse_without_secrets(&text) {
+            let printed = render(&loaded);
+            prop_assert!(parse_without_secrets(&printed).is_ok(), "{}", printed);
+        }
+    }
+
+    #[test]
     fn arbitrary_variables_never_panic(value in any::<String>()) {
         for name in [
             "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS",
             "OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SERVICE_NAME",
+            "OTEL_EXPORTER_OTLP_CERTIFICATE", "ALL_PROXY", "NO_PROXY",
         ] {
-            if let Ok(loaded) = parse("", &[(name, &value)], Overrides::default()) {
+            let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:4317");
+            let first = if name.ends_with("_ENDPOINT") { (name, value.as_str()) } else { endpoint };
+            if let Ok(loaded) = parse("", &[first, (name, &value)], Overrides::default()) {
                 let _ = render(&loaded);
             }
         }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bytes::{Buf as _, BufMut as _, Bytes};
 use http_body_util::BodyExt as _;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
@@ -19,11 +19,13 @@ use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::{Service, http};
-use tonic::metadata::{Ascii, AsciiMetadataKey, AsciiMetadataValue, MetadataKey};
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use super::dial::Dialer;
+use super::headers::Headers;
 use super::outcome::{Outcome, classify_grpc};
 use super::{Reply, USER_AGENT};
 use crate::config::export::{Compression, OtlpConfig};
@@ -36,8 +38,9 @@ const LOGS_METHOD: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Ex
 #[derive(Debug, Clone)]
 pub struct GrpcClient {
     endpoint: Endpoint,
+    dialer: Dialer,
     channel: Channel,
-    metadata: Vec<(MetadataKey<Ascii>, AsciiMetadataValue)>,
+    headers: Headers,
     compression: Compression,
     timeout: Duration,
 }
@@ -46,49 +49,33 @@ impl GrpcClient {
     /// Prepares the client without touching the network; must be called within a tokio runtime.
     ///
     /// # Errors
-    /// If the URL or a header cannot be used.
+    /// If the URL, a certificate or a header cannot be used.
     pub fn new(config: &OtlpConfig, signal: Signal) -> anyhow::Result<Self> {
         let url = match signal {
             Signal::Metrics => &config.metrics_url,
             Signal::Logs => &config.logs_url,
         };
+        let dialer = Dialer::new(config, url)?;
         let uri: http::Uri = url.parse().with_context(|| format!("invalid OTLP endpoint {url:?}"))?;
-        let mut endpoint = Endpoint::from(uri.clone())
+        let endpoint = Endpoint::from(uri)
             .user_agent(USER_AGENT)
             .context("invalid user agent")?
-            .connect_timeout(config.timeout)
-            .tcp_keepalive(Some(Duration::from_secs(30)));
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                super::install_crypto_provider();
-                endpoint = endpoint
-                    .tls_config(ClientTlsConfig::new().with_native_roots())
-                    .with_context(|| format!("cannot set up TLS for {url:?}"))?;
-            }
-            _ => bail!("OTLP endpoint {url:?} is neither http:// nor https://"),
-        }
-        let metadata = config
-            .headers
-            .iter()
-            .map(|(name, value)| {
-                // Keys that end in -bin fail here: their values are not text.
-                let key = AsciiMetadataKey::from_bytes(name.as_bytes())
-                    .with_context(|| format!("header {name:?} cannot be gRPC metadata"))?;
-                let mut value = AsciiMetadataValue::try_from(value.expose())
-                    .with_context(|| format!("value of header {name:?} cannot be sent"))?;
-                value.set_sensitive(true);
-                Ok((key, value))
-            })
-            .collect::<anyhow::Result<_>>()?;
-        let channel = endpoint.connect_lazy();
-        Ok(Self { endpoint, channel, metadata, compression: config.compression, timeout: config.timeout })
+            .connect_timeout(config.timeout);
+        let headers = Headers::new(&config.headers)?;
+        let channel = endpoint.connect_with_connector_lazy(dialer.clone());
+        let (compression, timeout) = (config.compression, config.timeout);
+        Ok(Self { endpoint, dialer, channel, headers, compression, timeout })
     }
 
     /// Gives up the connection. A peer that vanished without a word would otherwise hold every later call
     /// until TCP itself notices.
     pub fn reconnect(&mut self) {
-        self.channel = self.endpoint.connect_lazy();
+        self.channel = self.endpoint.connect_with_connector_lazy(self.dialer.clone());
+    }
+
+    /// What is sent with every request.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
     }
 
     /// One attempt.
@@ -139,10 +126,8 @@ impl GrpcClient {
         }
         client.ready().await.map_err(|error| Status::from_error(error.into()))?;
         let mut request = tonic::Request::new(body);
+        *request.metadata_mut() = MetadataMap::from_headers(self.headers.current().await);
         request.set_timeout(self.timeout);
-        for (key, value) in &self.metadata {
-            request.metadata_mut().insert(key.clone(), value.clone());
-        }
         let path = http::uri::PathAndQuery::from_static(method);
         Ok(client.unary(request, path, PassThrough(PhantomData)).await?.into_inner())
     }
@@ -156,7 +141,8 @@ fn outcome_of(status: &Status) -> Outcome {
         Code::Unknown | Code::Internal if local => Code::Unavailable,
         code => code,
     };
-    classify_grpc(code, status.get_details_retry_info().and_then(|info| info.retry_delay))
+    let retry_info = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    classify_grpc(code, retry_info, status.message())
 }
 
 fn describe(status: &Status) -> String {
@@ -164,7 +150,8 @@ fn describe(status: &Status) -> String {
     let mut source = status.source();
     while let Some(error) = source {
         let cause = error.to_string();
-        if !text.ends_with(&cause) {
+        // Layers repeat each other, and tonic's own says nothing.
+        if !text.contains(&cause) && cause != "transport error" {
             text.push_str(": ");
             text.push_str(&cause);
         }

@@ -6,15 +6,25 @@ use std::error::Error as _;
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
+use ::http::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT as AGENT,
+};
+use ::http::{Request, Response, StatusCode, Uri};
+
 use anyhow::Context as _;
 use bytes::Bytes;
 use flate2::write::GzEncoder;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use prost::Message as _;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, Url};
+use tokio::time::{Instant, timeout_at};
 
+use super::dial::Dialer;
+use super::headers::Headers;
 use super::outcome::{Outcome, classify_http, parse_retry_after};
 use super::{Reply, USER_AGENT};
 use crate::config::export::{Compression, OtlpConfig};
@@ -27,70 +37,97 @@ const MAX_RESPONSE_BYTES: usize = 64 << 10;
 /// The client of one signal.
 #[derive(Debug, Clone)]
 pub struct HttpClient {
-    client: Client,
-    url: Url,
+    client: Client<Dialer, Full<Bytes>>,
+    uri: Uri,
+    headers: Headers,
+    /// What a proxy wants to see in each request.
+    proxy_authorization: Option<HeaderValue>,
+    forwards: bool,
     compression: Compression,
+    timeout: Duration,
 }
 
 impl HttpClient {
     /// Prepares the client without touching the network.
     ///
     /// # Errors
-    /// If the URL or a header cannot be used.
+    /// If the URL, a certificate or a header cannot be used.
     pub fn new(config: &OtlpConfig, signal: Signal) -> anyhow::Result<Self> {
         let url = match signal {
             Signal::Metrics => &config.metrics_url,
             Signal::Logs => &config.logs_url,
         };
-        let url: Url = url.parse().with_context(|| format!("invalid OTLP endpoint {url:?}"))?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in &config.headers {
-            let mut value = HeaderValue::from_str(value.expose())
-                .with_context(|| format!("value of header {name:?} cannot be sent"))?;
-            value.set_sensitive(true);
-            let name: HeaderName = name.parse().with_context(|| format!("invalid header {name:?}"))?;
-            headers.insert(name, value);
-        }
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
-        if config.compression == Compression::Gzip {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        super::install_crypto_provider();
-        let mut client = Client::builder()
-            .user_agent(USER_AGENT)
-            .default_headers(headers)
-            .timeout(config.timeout)
-            .tcp_keepalive(Duration::from_secs(30))
-            // The headers may hold a token: it goes where the configuration says and nowhere else.
-            .redirect(reqwest::redirect::Policy::none());
-        if url.scheme() == "http" {
-            // Spares loading the system's root certificates, which a small host may not even have.
-            client = client.tls_certs_only([]);
-        }
-        let client = client.build().context("cannot set up the HTTP client")?;
-        Ok(Self { client, url, compression: config.compression })
+        let dialer = Dialer::new(config, url)?;
+        let uri: Uri = url.parse().with_context(|| format!("invalid OTLP endpoint {url:?}"))?;
+        Ok(Self {
+            uri,
+            headers: Headers::new(&config.headers)?,
+            proxy_authorization: dialer.proxy_authorization().cloned(),
+            forwards: dialer.forwards(),
+            client: Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(dialer),
+            compression: config.compression,
+            timeout: config.timeout,
+        })
     }
 
-    /// One attempt.
+    /// What is sent with every request.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    /// One attempt. Redirects are not followed: the headers may hold a token, which goes where the configuration
+    /// says and nowhere else.
     pub async fn send(self, signal: Signal, body: Bytes) -> Reply {
+        let deadline = Instant::now() + self.timeout;
         let body = match self.compression {
             Compression::Gzip => gzip(&body),
             Compression::None => body,
         };
         let len = body.len() as u64;
-        match self.client.post(self.url).body(body).send().await {
-            Ok(response) => answer(signal, response, len).await,
-            Err(error) => {
+        let retry = Outcome::Retry { after: None };
+        let request = self.request(body).await;
+        match timeout_at(deadline, self.client.request(request)).await {
+            Ok(Ok(response))
+                if self.forwards && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED =>
+            {
+                // The collector never saw it.
+                Reply {
+                    outcome: retry,
+                    detail: "the proxy wants a password, or another one".into(),
+                    bytes: len,
+                }
+            }
+            Ok(Ok(response)) => answer(signal, response, len, deadline).await,
+            Ok(Err(error)) => {
                 let bytes = if error.is_connect() { 0 } else { len };
-                let retry = Outcome::Retry { after: None };
                 // The URL and headers were accepted at start; what is left are failures of the way there.
                 Reply { outcome: retry, detail: describe(&error), bytes }
             }
+            Err(_) => {
+                Reply { outcome: retry, detail: format!("no answer within {:?}", self.timeout), bytes: len }
+            }
         }
+    }
+
+    async fn request(&self, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::post(self.uri.clone())
+            .body(Full::new(body))
+            .expect("a method and a URL that was parsed before");
+        let mut headers = self.headers.current().await;
+        headers.entry(AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+        if self.compression == Compression::Gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        if let Some(authorization) = &self.proxy_authorization {
+            headers.insert(PROXY_AUTHORIZATION, authorization.clone());
+        }
+        *request.headers_mut() = headers;
+        request
     }
 }
 
-async fn answer(signal: Signal, response: Response, bytes: u64) -> Reply {
+async fn answer(signal: Signal, response: Response<Incoming>, bytes: u64, deadline: Instant) -> Reply {
     let status = response.status();
     let retry_after = response
         .headers()
@@ -101,7 +138,7 @@ async fn answer(signal: Signal, response: Response, bytes: u64) -> Reply {
         .headers()
         .get(CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(PROTOBUF.as_bytes()));
-    let body = read(response).await;
+    let body = read(response.into_body(), deadline).await;
     let outcome = classify_http(status.as_u16(), retry_after);
     match outcome {
         // A collector may say nothing, or answer in JSON: what it has, it has.
@@ -110,7 +147,7 @@ async fn answer(signal: Signal, response: Response, bytes: u64) -> Reply {
             let (rejected, detail) = partial_success(signal, &body);
             Reply { outcome: Outcome::Delivered { rejected }, detail, bytes }
         }
-        Outcome::Retry { .. } | Outcome::Refused => {
+        Outcome::Retry { .. } | Outcome::Refused | Outcome::TooLarge => {
             let mut detail = status.to_string();
             let message = tonic_types::Status::decode(&body[..]).map(|status| status.message);
             if protobuf && let Ok(message) = message {
@@ -140,12 +177,12 @@ fn partial_success(signal: Signal, body: &[u8]) -> (u64, String) {
 }
 
 /// Reads the start of the body; what is cut or lost on the way was only meant to be logged.
-async fn read(mut response: Response) -> Vec<u8> {
+async fn read(mut incoming: Incoming, deadline: Instant) -> Vec<u8> {
     let mut body = Vec::new();
     while body.len() < MAX_RESPONSE_BYTES
-        && let Ok(Some(chunk)) = response.chunk().await
+        && let Ok(Some(Ok(frame))) = timeout_at(deadline, incoming.frame()).await
     {
-        body.extend_from_slice(&chunk);
+        body.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
     }
     body.truncate(MAX_RESPONSE_BYTES);
     body
@@ -158,12 +195,16 @@ fn gzip(body: &[u8]) -> Bytes {
     compressed.expect("a vector takes every byte").into()
 }
 
-fn describe(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
+fn describe(error: &hyper_util::client::legacy::Error) -> String {
+    // The client's own words say no more than that it failed.
+    let mut causes = Vec::new();
     let mut source = error.source();
     while let Some(cause) = source {
-        text = format!("{text}: {cause}");
+        let text = cause.to_string();
+        if causes.last() != Some(&text) {
+            causes.push(text);
+        }
         source = cause.source();
     }
-    text
+    if causes.is_empty() { error.to_string() } else { causes.join(": ") }
 }

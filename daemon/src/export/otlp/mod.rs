@@ -1,24 +1,30 @@
 //! One OTLP collector as a destination: a lane for each signal, so that neither a flood of logs nor a
 //! refused path can hold up the metrics.
 //!
-//! Owns the life of a request from a batch to its settlement: cut, encoded, queued, sent, tried again.
-//! `encode` and `split` make requests, `queue` keeps them, `grpc` and `http` carry them, `outcome` decides.
+//! Owns the life of a request from a batch to its settlement: cut, encoded, stored, sent, tried again.
+//! `encode` and `split` make requests, `store` keeps them on disk or in memory (`queue`) and `keeper` the runtime
+//! from waiting for that, `grpc` and `http` carry them over what `dial` and `tls` connect, `outcome` decides.
 
+mod dial;
 mod encode;
 mod grpc;
+mod headers;
 mod http;
+mod keeper;
 mod lane;
 mod outcome;
 mod queue;
 mod split;
-
-use std::sync::Arc;
+mod stamp;
+mod store;
+mod tls;
 
 use bytes::Bytes;
 
 pub use encode::resource;
 pub use lane::{LaneHandle, start};
 pub use split::{MAX_REQUEST_BYTES, Message, Parts};
+pub use store::SpoolSettings;
 
 use self::grpc::GrpcClient;
 use self::http::HttpClient;
@@ -42,22 +48,24 @@ struct Reply {
 #[derive(Debug, Clone)]
 enum Transport {
     Grpc(Box<GrpcClient>),
-    Http(HttpClient),
+    Http(Box<HttpClient>),
 }
 
 impl Transport {
     fn new(config: &OtlpConfig, signal: Signal) -> anyhow::Result<Self> {
         Ok(match config.protocol {
             Protocol::Grpc => Self::Grpc(Box::new(GrpcClient::new(config, signal)?)),
-            Protocol::HttpProtobuf => Self::Http(HttpClient::new(config, signal)?),
+            Protocol::HttpProtobuf => Self::Http(Box::new(HttpClient::new(config, signal)?)),
         })
     }
 
     async fn send(self, signal: Signal, body: Bytes) -> Reply {
-        match self {
-            Self::Grpc(client) => client.send(signal, body).await,
-            Self::Http(client) => client.send(signal, body).await,
-        }
+        let (headers, mut reply) = match self {
+            Self::Grpc(client) => (client.headers().clone(), client.send(signal, body).await),
+            Self::Http(client) => (client.headers().clone(), client.send(signal, body).await),
+        };
+        reply.detail = headers.redact(reply.detail);
+        reply
     }
 
     /// After a failure: leaves the connection if it could be what failed.
@@ -66,17 +74,6 @@ impl Transport {
             Self::Grpc(client) => client.reconnect(),
             // A timed out exchange takes its HTTP/1.1 connection with it.
             Self::Http(_) => {}
-        }
-    }
-}
-
-/// Makes ring the process' TLS implementation. Whoever was first has chosen the same one: no other is built
-/// into netsonde.
-fn install_crypto_provider() {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        let provider: Result<(), Arc<_>> = rustls::crypto::ring::default_provider().install_default();
-        if provider.is_err() {
-            tracing::debug!("another task has installed the TLS provider meanwhile");
         }
     }
 }

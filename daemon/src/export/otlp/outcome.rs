@@ -27,11 +27,16 @@ pub enum Outcome {
     },
     /// The same request would be refused again: drop it.
     Refused,
+    /// Likewise, but for its size: parts of it may be taken.
+    TooLarge,
 }
 
 /// Reads a gRPC status. `retry_info` is the delay of the status' `google.rpc.RetryInfo`, if it has one.
-pub fn classify_grpc(code: Code, retry_info: Option<Duration>) -> Outcome {
+pub fn classify_grpc(code: Code, retry_info: Option<Duration>, message: &str) -> Outcome {
     match code {
+        Code::ResourceExhausted | Code::OutOfRange if retry_info.is_none() && tells_of_size(message) => {
+            Outcome::TooLarge
+        }
         Code::Ok => Outcome::Delivered { rejected: 0 },
         Code::Cancelled
         | Code::DeadlineExceeded
@@ -49,9 +54,20 @@ pub fn classify_grpc(code: Code, retry_info: Option<Duration>) -> Outcome {
 pub fn classify_http(status: u16, retry_after: Option<Duration>) -> Outcome {
     match status {
         200..=299 => Outcome::Delivered { rejected: 0 },
+        413 => Outcome::TooLarge,
         429 | 502 | 503 | 504 => Outcome::Retry { after: retry_after },
         _ => Outcome::Refused,
     }
+}
+
+/// Whether a server says that a message is larger than it takes. gRPC has no code for that, and its libraries agree
+/// neither on one nor on the words: grpc-go and the C core "message larger than max", grpc-java "message exceeds
+/// maximum size", tonic (with OUT_OF_RANGE, which otherwise asks for another attempt) "message length too large".
+fn tells_of_size(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["larger than max", "exceeds maximum size", "length too large", "message too large"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 /// Reads `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date in any of HTTP's three forms.
@@ -65,10 +81,11 @@ pub fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
 }
 
 /// How long to wait after `failures` failed attempts in a row, one at least. `random` is in 0..1 and spreads
-/// our own waits over the upper half of each, so that many hosts do not return at once.
+/// our own waits over the upper half of each, and those that were asked for over a tenth beyond, so that many hosts
+/// do not return at once.
 pub fn wait(failures: u32, asked: Option<Duration>, random: f64) -> Duration {
     if let Some(asked) = asked {
-        return asked.clamp(WAIT_ON_REQUEST.0, WAIT_ON_REQUEST.1);
+        return asked.clamp(WAIT_ON_REQUEST.0, WAIT_ON_REQUEST.1).mul_f64(1.0 + random / 10.0);
     }
     let doublings = failures.saturating_sub(1).min(16);
     let full = (FIRST_BACKOFF * 2_u32.pow(doublings)).min(MAX_BACKOFF);
@@ -88,10 +105,10 @@ mod tests {
             InvalidArgument, NotFound, Ok, OutOfRange, PermissionDenied, ResourceExhausted, Unauthenticated,
             Unavailable, Unimplemented, Unknown,
         };
-        assert_eq!(classify_grpc(Ok, None), Outcome::Delivered { rejected: 0 });
+        assert_eq!(classify_grpc(Ok, None, ""), Outcome::Delivered { rejected: 0 });
         for code in [Cancelled, DeadlineExceeded, Aborted, OutOfRange, Unavailable, DataLoss] {
-            assert_eq!(classify_grpc(code, None), Outcome::Retry { after: None }, "{code:?}");
-            assert_eq!(classify_grpc(code, Some(SECOND)), Outcome::Retry { after: Some(SECOND) });
+            assert_eq!(classify_grpc(code, None, ""), Outcome::Retry { after: None }, "{code:?}");
+            assert_eq!(classify_grpc(code, Some(SECOND), ""), Outcome::Retry { after: Some(SECOND) });
         }
         for code in [
             Unknown,
@@ -104,10 +121,29 @@ mod tests {
             Unimplemented,
             Internal,
         ] {
-            assert_eq!(classify_grpc(code, Some(SECOND)), Outcome::Refused, "{code:?}");
+            assert_eq!(classify_grpc(code, Some(SECOND), ""), Outcome::Refused, "{code:?}");
         }
-        assert_eq!(classify_grpc(ResourceExhausted, None), Outcome::Refused);
-        assert_eq!(classify_grpc(ResourceExhausted, Some(SECOND)), Outcome::Retry { after: Some(SECOND) });
+        assert_eq!(classify_grpc(ResourceExhausted, None, "quota"), Outcome::Refused);
+        let later = Outcome::Retry { after: Some(SECOND) };
+        assert_eq!(classify_grpc(ResourceExhausted, Some(SECOND), ""), later);
+        assert_eq!(classify_grpc(ResourceExhausted, Some(SECOND), "message larger than max"), later);
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_told_from_other_refusals() {
+        for (code, message) in [
+            (Code::ResourceExhausted, "grpc: received message larger than max (5000000 vs. 4194304)"),
+            (Code::ResourceExhausted, "SERVER: Received message larger than max (5000000 vs. 4194304)"),
+            (Code::ResourceExhausted, "gRPC message exceeds maximum size 4194304: 5000000"),
+            (
+                Code::OutOfRange,
+                "Error, decoded message length too large: found 5000000 bytes, the limit is: 4194304",
+            ),
+        ] {
+            assert_eq!(classify_grpc(code, None, message), Outcome::TooLarge, "{message}");
+        }
+        assert_eq!(classify_grpc(Code::InvalidArgument, None, "larger than max"), Outcome::Refused);
+        assert_eq!(classify_http(413, None), Outcome::TooLarge);
     }
 
     #[test]
@@ -119,7 +155,7 @@ mod tests {
             assert_eq!(classify_http(status, None), Outcome::Retry { after: None });
             assert_eq!(classify_http(status, Some(SECOND)), Outcome::Retry { after: Some(SECOND) });
         }
-        for status in [301, 400, 401, 404, 408, 413, 500, 501, 505] {
+        for status in [301, 400, 401, 404, 408, 500, 501, 505] {
             assert_eq!(classify_http(status, Some(SECOND)), Outcome::Refused, "{status}");
         }
     }
@@ -145,6 +181,7 @@ mod tests {
     #[test]
     fn a_wait_on_request_is_honoured_within_reason() {
         assert_eq!(wait(5, Some(3 * SECOND), 0.0), 3 * SECOND);
+        assert_eq!(wait(5, Some(10 * SECOND), 1.0), 11 * SECOND);
         assert_eq!(wait(1, Some(Duration::ZERO), 0.0), Duration::from_millis(100));
         assert_eq!(wait(1, Some(Duration::MAX), 0.0), Duration::from_mins(5));
     }

@@ -1,7 +1,7 @@
 //! Encoded requests that wait for a collector, in memory, bounded by bytes.
 //!
 //! The boundary is a lease: the oldest request is lent for an attempt, stays stored meanwhile, and is either
-//! settled or released. Whoever replaces this queue by a spool on disk keeps that contract.
+//! settled or released. `store`, which puts the disk before this queue, keeps that contract.
 
 use std::collections::VecDeque;
 
@@ -53,6 +53,11 @@ impl Queue {
     /// Whether a request of up to `bytes` fits without a loss.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.bytes + bytes <= self.limit
+    }
+
+    /// Bytes that fit without a loss.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.bytes)
     }
 
     /// Lends the oldest request. One at a time: `None` while one is out.

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 use prost::encoding::encoded_len_varint;
@@ -17,6 +19,7 @@ use prost::encoding::encoded_len_varint;
 use netsonde_probes::descriptor::MetricKind;
 
 use super::encode;
+use crate::export::statistics::Signal;
 use crate::telemetry::{LogRecord, MetricData, Telemetry};
 
 /// Bytes of one encoded request: 4 MiB, less a margin for what a proxy may add.
@@ -51,6 +54,81 @@ impl Part {
             Message::Metrics(request) => request.encode_to_vec().into(),
             Message::Logs(request) => request.encode_to_vec().into(),
         }
+    }
+}
+
+/// Two requests of half the items each, in order, for a collector that takes less than we thought. `None` where there
+/// is nothing to halve: a single item, or bytes that are no request of ours.
+pub fn halve(signal: Signal, body: &[u8]) -> Option<[(Bytes, u64); 2]> {
+    let (first, second, counts) = match signal {
+        Signal::Logs => {
+            let mut first = ExportLogsServiceRequest::decode(body).ok()?;
+            let mut second = first.clone();
+            let [one] = &mut first.resource_logs[..] else { return None };
+            let [one] = &mut one.scope_logs[..] else { return None };
+            let half = one.log_records.len() / 2;
+            let rest = one.log_records.split_off(half);
+            let counts = [half, rest.len()];
+            second.resource_logs[0].scope_logs[0].log_records = rest;
+            (first.encode_to_vec(), second.encode_to_vec(), counts)
+        }
+        Signal::Metrics => {
+            let mut first = ExportMetricsServiceRequest::decode(body).ok()?;
+            let mut second = first.clone();
+            let [one] = &mut first.resource_metrics[..] else { return None };
+            let [one] = &mut one.scope_metrics[..] else { return None };
+            let metrics = &mut second.resource_metrics[0].scope_metrics[0].metrics;
+            let total: usize = metrics.iter().map(points).sum();
+            let half = total / 2;
+            (one.metrics, *metrics) = cut_metrics(std::mem::take(metrics), half);
+            (first.encode_to_vec(), second.encode_to_vec(), [half, total - half])
+        }
+    };
+    let [before, after] = counts.map(|count| count as u64);
+    (before > 0).then(|| [(first.into(), before), (second.into(), after)])
+}
+
+/// The first `count` points and the rest; a metric that has both is in both.
+fn cut_metrics(metrics: Vec<Metric>, count: usize) -> (Vec<Metric>, Vec<Metric>) {
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    let mut left = count;
+    for mut metric in metrics {
+        let here = points(&metric);
+        if here <= left {
+            left -= here;
+            before.push(metric);
+        } else if left == 0 {
+            after.push(metric);
+        } else {
+            let mut rest = metric.clone();
+            match (&mut metric.data, &mut rest.data) {
+                (Some(Data::Sum(one)), Some(Data::Sum(two))) => {
+                    two.data_points = one.data_points.split_off(left);
+                }
+                (Some(Data::Gauge(one)), Some(Data::Gauge(two))) => {
+                    two.data_points = one.data_points.split_off(left);
+                }
+                (Some(Data::Histogram(one)), Some(Data::Histogram(two))) => {
+                    two.data_points = one.data_points.split_off(left);
+                }
+                // Without points that we know of, it is not here.
+                _ => {}
+            }
+            left = 0;
+            before.push(metric);
+            after.push(rest);
+        }
+    }
+    (before, after)
+}
+
+fn points(metric: &Metric) -> usize {
+    match &metric.data {
+        Some(Data::Sum(sum)) => sum.data_points.len(),
+        Some(Data::Gauge(gauge)) => gauge.data_points.len(),
+        Some(Data::Histogram(histogram)) => histogram.data_points.len(),
+        // Kinds that we do not make.
+        Some(Data::ExponentialHistogram(_) | Data::Summary(_)) | None => 0,
     }
 }
 
@@ -175,7 +253,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::export::statistics::Signal;
     use crate::export::testing::{self, ACTIVE, IO, RTT, SHARE, text};
     use crate::telemetry::{Attribute, PointValue};
 
@@ -269,6 +346,45 @@ mod tests {
             };
             prop_assert_eq!(flat(&whole), flat(&cut));
         }
+    }
+
+    #[test]
+    fn halves_are_the_whole_in_order() {
+        let values = |n: i64| (0..n).map(PointValue::Int).collect();
+        let mut metrics = vec![testing::metric(&IO, values(5)), testing::metric(&SHARE, values(4))];
+        let counts = || PointValue::Histogram { sum: 1.0, counts: vec![1, 2, 3, 4] };
+        metrics.push(testing::metric(&RTT, vec![counts(), counts()]));
+        let (whole, _) = parts(&Telemetry::Metrics(Arc::new(metrics)), MAX_REQUEST_BYTES);
+        // Down to single points and back together.
+        let mut open = vec![(whole[0].encode(), whole[0].items)];
+        let mut single = Vec::new();
+        while let Some((body, items)) = open.pop() {
+            match halve(Signal::Metrics, &body) {
+                Some([first, second]) => {
+                    assert_eq!(first.1 + second.1, items);
+                    open.extend([second, first]);
+                }
+                None => {
+                    assert_eq!(items, 1);
+                    let request = ExportMetricsServiceRequest::decode(body).unwrap();
+                    assert_eq!(request.resource_metrics[0].resource.as_ref().unwrap().attributes.len(), 1);
+                    single.push(Part { message: Message::Metrics(request), items });
+                }
+            }
+        }
+        assert_eq!(single.len(), 11);
+        assert_eq!(single.iter().flat_map(metrics_of).collect::<Vec<_>>(), metrics_of(&whole[0]));
+    }
+
+    #[test]
+    fn log_records_are_halved_until_one_is_left() {
+        let records = (0..3).map(|n| testing::record(vec![("n", crate::telemetry::AttributeValue::Int(n))]));
+        let (whole, _) = parts(&Telemetry::Logs(Arc::new(records.collect())), MAX_REQUEST_BYTES);
+        let [(first, one), (second, two)] = halve(Signal::Logs, &whole[0].encode()).unwrap();
+        assert_eq!((one, two), (1, 2));
+        assert!(halve(Signal::Logs, &first).is_none());
+        assert!(halve(Signal::Logs, &halve(Signal::Logs, &second).unwrap()[0].0).is_none());
+        assert!(halve(Signal::Logs, b"nonsense").is_none());
     }
 
     #[test]

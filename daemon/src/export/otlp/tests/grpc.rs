@@ -23,7 +23,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::*;
 
-enum Answer {
+pub enum Answer {
     Taken { rejected: i64 },
     Error(Status),
     Silence,
@@ -31,14 +31,14 @@ enum Answer {
 
 /// Gives the prepared answers in turn, then takes everything.
 #[derive(Clone, Default)]
-struct Collector {
+pub struct Collector {
     answers: Arc<Mutex<VecDeque<Answer>>>,
-    metrics: Arc<Mutex<Vec<(MetadataMap, ExportMetricsServiceRequest)>>>,
-    records: Arc<Mutex<usize>>,
+    pub(super) metrics: Arc<Mutex<Vec<(MetadataMap, ExportMetricsServiceRequest)>>>,
+    pub(super) records: Arc<Mutex<usize>>,
 }
 
 impl Collector {
-    fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
+    pub fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
         let collector = Self::default();
         collector.answers.lock().unwrap().extend(answers);
         collector
@@ -55,7 +55,7 @@ impl Collector {
     }
 
     /// Serves on `port`, or on any if that is 0.
-    fn serve(&self, port: u16) -> SocketAddr {
+    pub fn serve(&self, port: u16) -> SocketAddr {
         let incoming = TcpIncoming::bind(SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
         let address = incoming.local_addr().unwrap();
         let metrics = MetricsServiceServer::new(self.clone()).accept_compressed(CompressionEncoding::Gzip);

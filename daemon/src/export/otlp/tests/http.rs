@@ -19,7 +19,7 @@ type Seen = (String, HeaderMap, Bytes);
 
 /// Gives the prepared answers in turn, then takes everything.
 #[derive(Clone, Default)]
-struct Collector {
+pub struct Collector {
     answers: Arc<Mutex<VecDeque<Response>>>,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
@@ -41,7 +41,7 @@ impl Collector {
         collector
     }
 
-    async fn config(&self) -> OtlpConfig {
+    pub async fn config(&self) -> OtlpConfig {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(any(take)).with_state(self.clone());
