@@ -68,11 +68,15 @@ fn subcommand(command: &Command) -> String {
     page_of(command, &name) + &sections.to_roff()
 }
 
-/// The page that clap makes of its definitions. The version would come from the package's; it stands on the last
-/// line of each page.
+/// In the place of a page's date, so that the same sources give the same page. Empty, it would be left out, and the
+/// source taken for it.
+const NO_DATE: &str = " ";
+
+/// The page that clap makes of its definitions.
 fn page_of(command: &Command, name: &str) -> String {
     let man = clap_mangen::Man::new(command.clone())
         .title(name.to_owned())
+        .date(NO_DATE)
         .source(format!("netsonde {}", env!("CARGO_PKG_VERSION")))
         .manual("netsonde".to_owned());
     let mut page = Vec::new();
@@ -97,7 +101,7 @@ fn inline(prose: &str) -> Vec<Inline> {
 fn netsonde_toml() -> String {
     let mut page = Roff::new();
     let source = format!("netsonde {}", env!("CARGO_PKG_VERSION"));
-    page.control("TH", ["netsonde.toml", "5", "", &source, "netsonde"]);
+    page.control("TH", ["netsonde.toml", "5", NO_DATE, &source, "netsonde"]);
     page.control("SH", ["NAME"]).text([roman("netsonde.toml - configuration of netsonde(1)")]);
     page.control("SH", ["SYNOPSIS"]).text([italic("/etc/netsonde/netsonde.toml")]);
     page.control("SH", ["DESCRIPTION"]);

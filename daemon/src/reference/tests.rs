@@ -116,7 +116,7 @@ fn published() -> BTreeSet<&'static str> {
 #[test]
 fn names_in_the_documents_exist() {
     let known = published();
-    let files = [".toml", ".sock", ".jsonl", ".service"];
+    let files = [".toml", ".sock", ".jsonl", ".service", ".conf"];
     for (document, text) in documents() {
         for word in words(&text).filter(|word| word.starts_with("netsonde.")) {
             let known = known.contains(word)
