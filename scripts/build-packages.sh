@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds packages into target/packages: deb, rpm or both, as the arguments say. Version and texts are those of the
-# sources; NETSONDE_RELEASE (1) is what Debian calls the revision and RPM the release.
+# sources; NETSONDE_RELEASE (1) is what Debian calls the revision and RPM the release. NETSONDE_BINARY names a binary
+# that was built before by scripts/build-static.sh; else it is built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,7 +12,15 @@ release=${NETSONDE_RELEASE:-1}
 # One moment for all files, so that two builds of one commit are equal.
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 
-binary=$(scripts/build-static.sh)
+if [[ -n ${NETSONDE_BINARY:-} ]]; then
+    binary=$out/$target/dist/netsonde
+    if [[ ! $NETSONDE_BINARY -ef $binary ]]; then
+        # Where the packagers look for it.
+        install -D -m 755 "$NETSONDE_BINARY" "$binary"
+    fi
+else
+    binary=$(scripts/build-static.sh)
+fi
 echo "static binary: $binary ($(stat --format=%s "$binary") bytes)"
 
 # What both packages carry besides the binary; daemon/Cargo.toml names the files from here.

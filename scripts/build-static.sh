@@ -18,11 +18,11 @@ ln -sfn /usr/include/asm-generic "$headers/asm-generic"
 ln -sfn "/usr/include/$multiarch/asm" "$headers/asm"
 
 variable=${target//-/_}
-# Of one moment in all files, and without the paths of whoever builds: the same sources give the same bytes.
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+# Without the paths of whoever builds, and of a moment that is always the same: the same sources give the same bytes.
+# Were it the commit's, each commit would have every crate with C in it built anew.
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 rust=$(rustc --print sysroot)
-export SOURCE_DATE_EPOCH
+export SOURCE_DATE_EPOCH=0
 export "CC_$variable=musl-gcc"
 export "CFLAGS_$variable=-isystem $PWD/packaging/static -isystem $headers -ffile-prefix-map=$PWD=. -ffile-prefix-map=$cargo_home=cargo"
 export "CARGO_TARGET_${variable^^}_RUSTFLAGS=--remap-path-prefix=$PWD=. --remap-path-prefix=$cargo_home=cargo --remap-path-prefix=$rust=rust"

@@ -65,8 +65,7 @@ follows() {
     holds "the guide has commands under '$section'" test "$count" -gt 0
 }
 
-signals_user_is() { equal "$(awk '$1 == "Uid:" { print $2 }' "/proc/$(property MainPID)/status")" "$(id --user "$1")"; }
-active() {
+signals_active() {
     local answer
     answer=$(netsonde status) || { echo "$answer"; return 1; }
     echo "$answer"
@@ -86,7 +85,11 @@ holds "the user is there" id netsonde
 holds "the configuration is root's, and the group may read it" mode_is /etc/netsonde/netsonde.toml "root:netsonde 640"
 holds "so is its folder" mode_is /etc/netsonde "root:netsonde 750"
 holds "installing has enabled it" systemctl is-enabled --quiet netsonde
-holds "it is ready" within 60 active
+if ! within 60 active; then
+    systemctl status --no-pager --full --lines=30 netsonde
+    echo "0 passed, 1 failed: it does not start"
+    exit 1
+fi
 holds "it runs as its own user" user_is netsonde
 holds "its status is all well" within 20 signals_active
 holds "the socket is for root and the group" mode_is /run/netsonde/netsonde.sock "netsonde:netsonde 660"
@@ -224,4 +227,7 @@ holds "no link is left" bash -c '! find /etc/systemd -name "netsonde*" | grep .'
 
 journalctl --unit=netsonde --output=short-monotonic --no-pager >/packages/journal.txt
 echo "$((checks - failures)) passed, $failures failed"
-[[ $failures -eq 0 ]]
+if [[ $failures -ne 0 ]]; then
+    tail --lines=100 /packages/journal.txt
+    exit 1
+fi
