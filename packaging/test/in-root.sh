@@ -46,8 +46,8 @@ active() { systemctl is-active --quiet netsonde; }
 answers() { netsonde status >/dev/null; }
 journal_has() { journalctl --unit=netsonde --output=cat --grep="$1" --quiet; }
 pid_differs() { [[ $(property MainPID) != "$1" && $(property MainPID) != 0 ]]; }
-# A line of OTLP/JSON with curl's bytes.
-curl_was_seen() { grep -q '"netsonde.tcp.close".*/usr/bin/curl' /var/log/netsonde/flows.jsonl; }
+# A line of OTLP/JSON that tells of a close and of curl.
+curl_was_seen() { grep '"netsonde.tcp.close"' /var/log/netsonde/flows.jsonl | grep --quiet '"/usr/bin/curl"'; }
 
 # The guide's commands of one section, literally.
 guide() {
@@ -111,19 +111,22 @@ make_traffic
 holds "traffic is seen with its program" within 20 curl_was_seen
 
 echo "== another network namespace"
-if unshare --net true 2>/dev/null; then
-    unshare --net bash -c 'ip link set lo up 2>/dev/null || python3 - <<END
-import fcntl, socket, struct
-s = socket.socket(); fcntl.ioctl(s, 0x8914, struct.pack("16sh", b"lo", 0x41))
+# netsonde knows pids of the host, and /proc here has those of this container, so its own sweep of other namespaces can
+# be seen in a virtual machine only. Whether the unit lets it in is seen here.
+unshare --net sleep 60 &
+elsewhere=$!
+mkdir -p /run/systemd/system/netsonde.service.d
+cat >/run/systemd/system/netsonde.service.d/test.conf <<END
+[Service]
+ExecStartPre=/usr/bin/nsenter --net=/proc/$elsewhere/ns/net true
 END
-exec python3 -c "
-import socket, time
-s = socket.socket(); s.bind((\"127.0.0.1\", 8100)); s.listen()
-c = socket.create_connection((\"127.0.0.1\", 8100)); a = s.accept()
-time.sleep(15)"' &
-    holds "sockets of another network namespace are swept" \
-        within 15 bash -c "netsonde status | grep -E 'in [2-9] network namespaces, .* 0 of [0-9]+ sweeps failed'"
-fi
+systemctl daemon-reload
+holds "the unit lets it enter the network namespace of another user's process" systemctl restart netsonde
+sed -i 's/--net=/--uts=/; s|/ns/net|/ns/uts|' /run/systemd/system/netsonde.service.d/test.conf
+systemctl daemon-reload
+holds "and no namespace of another kind" not systemctl restart netsonde
+rm -r /run/systemd/system/netsonde.service.d && systemctl daemon-reload && systemctl restart netsonde
+kill "$elsewhere"
 
 echo "== reload"
 sed -i 's/^interval = .*/interval = "500ms"/' /etc/netsonde/netsonde.toml
@@ -202,7 +205,10 @@ mkdir -p /usr/lib/systemd/system-preset && echo 'disable *' >/usr/lib/systemd/sy
 quiet() {
     local said
     said=$("$@" 2>&1) || { echo "exit code $?: $said"; return 1; }
-    # rpm's exit code hides scripts that failed.
+    # rpm's exit code hides scripts that failed, so nothing may be said but what Debian's rpm says in any case, what
+    # systemd-sysusers has made, and which configuration was kept aside.
+    said=$(grep -vE -e '^rpm: (RPM should not be used|However assuming)' -e '^Creating (user|group) .netsonde. ' \
+        -e '^warning: .* saved as .*rpmsave$' <<<"$said")
     [[ -z $said ]] || { echo "$said"; return 1; }
 }
 rpm --initdb
@@ -220,7 +226,7 @@ pid=$(property MainPID)
 holds "rpm upgrades" quiet rpm --upgrade --nodeps ./netsonde-*-2.*.rpm
 holds "a new process runs" within 30 pid_differs "$pid"
 holds "the changed configuration is kept" grep -q 'interval = "2s"' /etc/netsonde/netsonde.toml
-holds "rpm erases" bash -c "rpm --erase --nodeps netsonde 2>&1 | grep -v '^warning: .*saved as .*rpmsave$' | grep . && exit 1 || exit 0"
+holds "rpm erases" quiet rpm --erase --nodeps netsonde
 holds "it is stopped" not active
 holds "the changed configuration is kept aside" test -e /etc/netsonde/netsonde.toml.rpmsave
 holds "no link is left" bash -c '! find /etc/systemd -name "netsonde*" | grep .'

@@ -18,11 +18,14 @@ debian() {
     echo "$1 $3" >"$2/.made-of"
 }
 
-if [[ ${NETSONDE_BUILT:-} != 1 ]]; then
-    rm -f "$packages"/netsonde*
-    NETSONDE_RELEASE=1 scripts/build-packages.sh deb rpm
-    NETSONDE_RELEASE=2 scripts/build-packages.sh deb rpm
-fi
+# NETSONDE_BINARY may name one that scripts/build-static.sh made before.
+NETSONDE_BINARY=${NETSONDE_BINARY:-$(scripts/build-static.sh)}
+export NETSONDE_BINARY
+rm -f "$packages"/netsonde*
+# The second is what the first is upgraded to.
+for release in 1 2; do
+    NETSONDE_RELEASE=$release scripts/build-packages.sh deb rpm
+done
 
 echo "== the unit"
 # Both say what is wrong on standard error and exit with 0.
@@ -32,7 +35,7 @@ trap 'rm -rf "$checked"' EXIT
 sed -e 's|/usr/bin/netsonde|/bin/true|' -e '/^Documentation=/d' systemd/netsonde.service >"$checked/netsonde.service"
 said=$(systemd-analyze verify "$checked/netsonde.service" 2>&1) || true
 [[ -z $said ]] || { echo "$said"; exit 1; }
-systemd-analyze security --offline=yes --threshold=25 systemd/netsonde.service | tail -1
+systemd-analyze security --no-pager --offline=yes --threshold=25 systemd/netsonde.service | tail -1
 
 echo "== lint"
 lintian --fail-on=error,warning --info --allow-root "$packages"/netsonde_*-1_*.deb
@@ -40,7 +43,7 @@ rpmlint --config packaging/rpm/rpmlint.toml "$packages"/netsonde-*-1.*.rpm
 
 echo "== on an old Debian"
 debian bullseye "$work/bullseye" ""
-install -m755 "$out/$(uname -m)-unknown-linux-musl/dist/netsonde" "$work/bullseye/usr/bin/netsonde"
+install -m755 "$NETSONDE_BINARY" "$work/bullseye/usr/bin/netsonde"
 chroot "$work/bullseye" netsonde --version
 chroot "$work/bullseye" netsonde check-config --quiet
 
