@@ -53,7 +53,9 @@ fn netsonde(cli: &Command) -> String {
         sections.control("TP", []).text([italic(file)]).text([roman(meaning)]);
     }
     sections.control("SH", ["ENVIRONMENT"]);
-    sections.text([roman("The standard variables of OpenTelemetry override the configuration; netsonde.toml(5) lists them.")]);
+    sections.text([roman(
+        "The standard variables of OpenTelemetry override the configuration; netsonde.toml(5) lists them.",
+    )]);
     let mut others: Vec<String> =
         cli.get_subcommands().map(|c| format!("netsonde-{}(1)", c.get_name())).collect();
     others.extend(["netsonde.toml(5)".to_owned(), "systemctl(1)".to_owned(), "ss(8)".to_owned()]);
@@ -91,11 +93,7 @@ fn see_also(page: &mut Roff, others: &[String]) {
 
 /// Words between backquotes are bold; the rest is as it is.
 fn inline(prose: &str) -> Vec<Inline> {
-    prose
-        .split('`')
-        .enumerate()
-        .map(|(i, part)| if i % 2 == 1 { bold(part) } else { roman(part) })
-        .collect()
+    prose.split('`').enumerate().map(|(i, part)| if i % 2 == 1 { bold(part) } else { roman(part) }).collect()
 }
 
 fn netsonde_toml() -> String {
@@ -123,7 +121,8 @@ fn netsonde_toml() -> String {
             }
         }
     }
-    page.control("SH", ["ENVIRONMENT"]).text([roman("Variables win over the file. One that is empty counts as not set.")]);
+    page.control("SH", ["ENVIRONMENT"])
+        .text([roman("Variables win over the file. One that is empty counts as not set.")]);
     for [variable, key, form] in configuration::variable_rows() {
         page.control("TP", []).text([bold(variable)]);
         page.text(inline(&format!("Overrides `{key}`: {form}.")));

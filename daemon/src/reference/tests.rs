@@ -53,8 +53,10 @@ fn the_committed_pages_are_what_the_code_declares() {
         reason = "how `make reference` says that the pages are to be written"
     )]
     let bless = std::env::var("NETSONDE_BLESS").is_ok_and(|value| value == "1");
-    let of_packages = packaged::files().into_iter().map(|(name, made)| (root().join(GENERATED).join(name), made));
-    let of_reference = pages().into_iter().map(|(name, made)| (root().join("docs/reference").join(name), made));
+    let of_packages =
+        packaged::files().into_iter().map(|(name, made)| (root().join(GENERATED).join(name), made));
+    let of_reference =
+        pages().into_iter().map(|(name, made)| (root().join("docs/reference").join(name), made));
     for (path, made) in of_reference.chain(of_packages) {
         if bless {
             let folder = path.parent().expect("a file is in a folder");
