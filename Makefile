@@ -117,3 +117,7 @@ rpm: deps-packages ## Build the RPM package into target/packages
 test-packages: deps-packages ## Build, lint, install, upgrade and remove the packages in a Debian of their own
 	@scripts/install-packages.sh packaging/test/apt-packages.txt
 	$(SUDO) packaging/test/run.sh
+
+.PHONY: release
+release: deps-packages ## Build packages, a bill of materials and checksums, reproducibly, into target/release-VERSION
+	scripts/release.sh
