@@ -49,5 +49,5 @@ chroot "$work/bullseye" netsonde check-config --quiet
 
 echo "== in a Debian under systemd-nspawn"
 debian bookworm "$work/bookworm" \
-    systemd,systemd-sysv,dbus,ca-certificates,curl,iproute2,python3-minimal,libpython3-stdlib,rpm
+    systemd,systemd-sysv,dbus,ca-certificates,curl,python3-minimal,libpython3-stdlib,rpm
 scripts/in-nspawn.sh "$work/bookworm" packaging/test/in-root.sh "$packages" docs/guide.md
