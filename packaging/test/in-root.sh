@@ -43,11 +43,21 @@ is() { equal "$(property "$1")" "$2"; }
 mode_is() { equal "$(stat --format='%U:%G %a' "$1")" "$2"; }
 user_is() { equal "$(awk '$1 == "Uid:" { print $2 }' "/proc/$(property MainPID)/status")" "$(id --user "$1")"; }
 active() { systemctl is-active --quiet netsonde; }
-answers() { netsonde status >/dev/null; }
 journal_has() { journalctl --unit=netsonde --output=cat --grep="$1" --quiet; }
 pid_differs() { [[ $(property MainPID) != "$1" && $(property MainPID) != 0 ]]; }
 # A line of OTLP/JSON that tells of a close and of curl.
 curl_was_seen() { grep '"netsonde.tcp.close"' /var/log/netsonde/flows.jsonl | grep --quiet '"/usr/bin/curl"'; }
+
+# COMMAND...: netsonde's status is all well, but for records of processes of the host outside, which the probes see and
+# nobody can name in here: the kernel tells pids of the host, and /proc has those of this container.
+all_well() {
+    local answer
+    answer=$("$@")
+    echo "$answer"
+    grep --quiet '^ok *sweep ' <<<"$answer" || return 1
+    ! grep -E '^(degraded|failed)' <<<"$answer" |
+        grep --quiet -vE '^degraded  processes .*, 0 forgotten early, [0-9]+ records unattributed$'
+}
 
 # The guide's commands of one section, literally.
 guide() {
@@ -60,16 +70,12 @@ follows() {
     local section=$1 command count=0
     while read -r command; do
         count=$((count + 1))
-        holds "the guide's '$command'" bash -c "$command" </dev/null
+        case $command in
+        "netsonde status") holds "the guide's '$command'" all_well netsonde status ;;
+        *) holds "the guide's '$command'" bash -c "$command" </dev/null ;;
+        esac
     done < <(guide "$section")
     holds "the guide has commands under '$section'" test "$count" -gt 0
-}
-
-signals_active() {
-    local answer
-    answer=$(netsonde status) || { echo "$answer"; return 1; }
-    echo "$answer"
-    ! grep -E '^(degraded|failed)' <<<"$answer"
 }
 
 make_traffic() {
@@ -91,11 +97,11 @@ if ! within 60 active; then
     exit 1
 fi
 holds "it runs as its own user" user_is netsonde
-holds "its status is all well" within 20 signals_active
+holds "its status is all well" within 20 all_well netsonde status
 holds "the socket is for root and the group" mode_is /run/netsonde/netsonde.sock "netsonde:netsonde 660"
 holds "its state is its own" mode_is /var/lib/netsonde "netsonde:netsonde 700"
 useradd --groups netsonde member && useradd stranger
-holds "a member of the group may ask" runuser --user member -- netsonde status
+holds "a member of the group may ask" all_well runuser --user member -- netsonde status
 holds "a stranger may not" not runuser --user stranger -- netsonde status
 holds "man pages are there" test -s /usr/share/man/man1/netsonde.1.gz -a -s /usr/share/man/man5/netsonde.toml.5.gz
 netsonde --version
@@ -220,7 +226,7 @@ holds "its folder too" mode_is /etc/netsonde "root:netsonde 750"
 holds "nothing is enabled" not systemctl is-enabled --quiet netsonde
 holds "nothing was started" not active
 holds "it can be started" systemctl enable --quiet --now netsonde
-holds "and is well" within 20 signals_active
+holds "and is well" within 20 all_well netsonde status
 sed -i 's/^#interval = .*/interval = "2s"/' /etc/netsonde/netsonde.toml
 pid=$(property MainPID)
 holds "rpm upgrades" quiet rpm --upgrade --nodeps ./netsonde-*-2.*.rpm
