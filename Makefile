@@ -105,3 +105,24 @@ docs: deps ## The code's own documentation, in target/doc
 .PHONY: reference
 reference: deps ## Write docs/reference anew from the code; a test compares them
 	NETSONDE_BLESS=1 cargo test --locked --quiet --package netsonde --bin netsonde reference::
+
+.PHONY: deps-packages
+deps-packages: deps
+	@scripts/install-packages.sh packaging/apt-packages.txt
+
+.PHONY: deb
+deb: deps-packages ## Build the Debian package into target/packages
+	scripts/build-packages.sh deb
+
+.PHONY: rpm
+rpm: deps-packages ## Build the RPM package into target/packages
+	scripts/build-packages.sh rpm
+
+.PHONY: test-packages
+test-packages: deps-packages ## Build, lint, install, upgrade and remove the packages in a Debian of their own
+	@scripts/install-packages.sh packaging/test/apt-packages.txt
+	$(SUDO) packaging/test/run.sh
+
+.PHONY: release
+release: deps-packages ## Build packages, a bill of materials and checksums, reproducibly, into target/release-VERSION
+	scripts/release.sh

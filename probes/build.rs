@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(&unit, translation_unit(&signal_sources(&root.join("src/signals"))?)?)?;
 
     let mut builder = SkeletonBuilder::new();
-    builder.source(&unit).obj(out.join("netsonde.bpf.o")).clang_args(clang_args(&root)?);
+    builder.source(&unit).obj(out.join("netsonde.bpf.o")).clang_args(clang_args(&root, &out)?);
     if let Some(clang) = env::var_os("CLANG") {
         builder.clang(clang);
     }
@@ -116,7 +116,16 @@ fn translation_unit(sources: &[PathBuf]) -> Result<String, Box<dyn Error>> {
     Ok(unit)
 }
 
-fn clang_args(root: &Path) -> Result<Vec<OsString>, Box<dyn Error>> {
+/// `-ffile-prefix-map` of `folder`: the object's line information must not depend on where it was built.
+fn mapped(folder: &Path, name: &str) -> OsString {
+    let mut map = OsString::from("-ffile-prefix-map=");
+    map.push(folder);
+    map.push("=");
+    map.push(name);
+    map
+}
+
+fn clang_args(root: &Path, out: &Path) -> Result<Vec<OsString>, Box<dyn Error>> {
     let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
     // Debian keeps <asm/types.h> under the multiarch triplet, which clang's bpf target does not search.
     let triplet = match arch.as_str() {
@@ -131,6 +140,9 @@ fn clang_args(root: &Path) -> Result<Vec<OsString>, Box<dyn Error>> {
         "-Wextra".into(),
         "-Wno-unused-parameter".into(),
         "-Werror".into(),
+        mapped(root, "probes"),
+        mapped(out, "out"),
+        "-fdebug-compilation-dir=.".into(),
         "-I".into(),
         root.join("include").into_os_string(),
         // libbpf's own headers, as libbpf-sys unpacked them.

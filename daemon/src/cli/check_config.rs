@@ -20,6 +20,7 @@ pub fn check_config(
 ) -> io::Result<Exit> {
     let file = args.config.config.as_deref();
     match config::load(Sources { file, environment, overrides: Overrides::default(), known_metrics }) {
+        Ok(_) if args.quiet => Ok(Exit::Ok),
         Ok(loaded) => {
             out.write_all(config::render(&loaded).as_bytes())?;
             out.flush()?;

@@ -108,6 +108,9 @@ pub struct CheckConfigArgs {
     /// The configuration file.
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Print nothing unless something is wrong
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 /// Flags of `netsonde status`.

@@ -198,35 +198,87 @@ pub fn paths() -> BTreeSet<String> {
     tables.into_iter().map(|t| t.name).chain(keys.into_iter().map(|k| k.path)).collect()
 }
 
+/// A table as it is described, with its keys.
+pub struct DescribedTable {
+    /// With its brackets; empty for keys that are in none.
+    pub header: String,
+    pub meaning: String,
+    pub keys: Vec<DescribedKey>,
+}
+
+/// A key as it is described.
+pub struct DescribedKey {
+    pub path: String,
+    pub meaning: String,
+    /// Its default or an example, and what overrides it; a sentence each, without the full stop.
+    pub facts: Vec<String>,
+}
+
+/// What the shipped file says of all keys.
+pub fn introduction() -> String {
+    shipped().0.split_once("\n\n").expect("a title and a text").1.to_owned()
+}
+
+/// Every key by its table, in the order of the shipped file.
+pub fn described() -> Vec<DescribedTable> {
+    let (_, tables, keys) = shipped();
+    let (defaults, variables) = (defaults(), variables());
+    let mut described: Vec<DescribedTable> = Vec::new();
+    let mut open = None;
+    for key in keys {
+        if open.as_ref() != Some(&key.table) {
+            let table = tables.iter().find(|t| t.name == key.table);
+            described.push(DescribedTable {
+                header: table.map(|t| t.header.clone()).unwrap_or_default(),
+                meaning: table.map(|t| t.meaning.clone()).unwrap_or_default(),
+                keys: Vec::new(),
+            });
+            open = Some(key.table.clone());
+        }
+        let facts = facts(&key, &defaults, &variables);
+        let key = DescribedKey { path: key.path, meaning: key.meaning, facts };
+        described.last_mut().expect("just pushed").keys.push(key);
+    }
+    described
+}
+
+/// Variable, keys and form.
+pub fn variable_rows() -> Vec<(String, Vec<String>, String)> {
+    let row = |((name, keys), (.., form)): ((String, Vec<String>), (_, _, &str))| {
+        let keys = keys.iter().map(|key| key.split(" for ").next().unwrap_or(key).to_owned());
+        (name, keys.collect(), form.to_owned())
+    };
+    variables().into_iter().zip(VARIABLES).map(row).collect()
+}
+
 /// The page.
 pub fn page() -> String {
-    let (opening, tables, keys) = shipped();
-    let (defaults, variables) = (defaults(), variables());
-    let opening = opening.split_once("\n\n").expect("a title and a text").1.to_owned();
     let mut page = Page::new(
         "Configuration",
         "The file is `/etc/netsonde/netsonde.toml`, or the one that `--config` names. `config/netsonde.toml` shows \
          every key with its default.",
     );
-    page.paragraph(&opening);
-    let mut open = None;
-    for key in &keys {
-        if open != Some(&key.table) {
-            open = Some(&key.table);
-            if let Some(table) = tables.iter().find(|t| t.name == key.table) {
-                page.heading(2, &code(&table.header));
-                if !table.meaning.is_empty() {
-                    page.paragraph(&table.meaning);
-                }
-            }
+    page.paragraph(&introduction());
+    for table in described() {
+        if !table.header.is_empty() {
+            page.heading(2, &code(&table.header));
         }
-        describe(&mut page, key, &defaults, &variables);
+        if !table.meaning.is_empty() {
+            page.paragraph(&table.meaning);
+        }
+        for key in table.keys {
+            page.heading(3, &code(&key.path));
+            if !key.meaning.is_empty() {
+                page.paragraph(&key.meaning);
+            }
+            page.paragraph(&format!("- {}", key.facts.join("\n- ")));
+        }
     }
     page.heading(2, "Environment variables");
     page.paragraph("One that is empty counts as not set.");
-    let rows = variables.iter().zip(VARIABLES).map(|((name, keys), (.., form))| {
-        let of: Vec<String> = keys.iter().map(|key| code(key.split(" for ").next().unwrap_or(key))).collect();
-        [code(name), of.join(", "), form.to_owned()]
+    let rows = variable_rows().into_iter().map(|(name, keys, form)| {
+        let keys: Vec<String> = keys.iter().map(|key| code(key)).collect();
+        [code(&name), keys.join(", "), form]
     });
     page.table(["Variable", "Key", "Form"], rows);
     let proxies: Vec<String> = proxy_variables().iter().map(|name| code(name)).collect();
@@ -246,28 +298,18 @@ pub fn page() -> String {
     page.0
 }
 
-fn describe(
-    page: &mut Page,
-    key: &Key,
-    defaults: &BTreeMap<String, String>,
-    variables: &[(String, Vec<String>)],
-) {
-    page.heading(3, &code(&key.path));
-    if !key.meaning.is_empty() {
-        page.paragraph(&key.meaning);
-    }
-    let mut facts = match defaults.get(&key.path) {
-        Some(default) => format!("- Default: `{default}`"),
-        None if key.meaning.starts_with("Required") => format!("- Such as `{}`", key.example),
-        None => format!("- No default; such as `{}`", key.example),
-    };
+fn facts(key: &Key, defaults: &BTreeMap<String, String>, variables: &[(String, Vec<String>)]) -> Vec<String> {
+    let mut facts = vec![match defaults.get(&key.path) {
+        Some(default) => format!("Default: `{default}`"),
+        None if key.meaning.starts_with("Required") => format!("Such as `{}`", key.example),
+        None => format!("No default; such as `{}`", key.example),
+    }];
     let of_key = |of: &str| of.split(" for ").next() == Some(key.path.as_str()) || of == key.table;
     let names = variables.iter().filter(|(_, of)| of.iter().any(|of| of_key(of))).map(|(name, _)| code(name));
     let flags = FLAGS.iter().filter(|(of, _)| *of == key.path).map(|(_, flag)| code(flag));
     let overridden: Vec<String> = names.chain(flags).collect();
     if !overridden.is_empty() {
-        facts.push_str("\n- Overridden by: ");
-        facts.push_str(&overridden.join(", "));
+        facts.push(format!("Overridden by: {}", overridden.join(", ")));
     }
-    page.paragraph(&facts);
+    facts
 }

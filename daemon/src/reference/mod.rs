@@ -1,4 +1,5 @@
-//! The pages of `docs/reference`, from what the code declares: nothing is described twice.
+//! The pages of `docs/reference`, and the man pages and completions of `packaging/generated`, from what the code
+//! declares: nothing is described twice.
 //!
 //! Owns the pages' texts and layout. Built for tests only: one of them compares the committed pages with what
 //! is made here, and `make reference` writes them anew.
@@ -13,6 +14,7 @@ use crate::config::FlowAttribute;
 use crate::registry;
 
 mod configuration;
+pub mod packaged;
 #[cfg(test)]
 mod tests;
 

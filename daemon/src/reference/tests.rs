@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{configuration, pages, prometheus_name};
+use super::{configuration, packaged, pages, prometheus_name};
 use crate::config::{self, Overrides, Sources};
 use crate::registry;
+
+const GENERATED: &str = "packaging/generated";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -51,19 +53,54 @@ fn the_committed_pages_are_what_the_code_declares() {
         reason = "how `make reference` says that the pages are to be written"
     )]
     let bless = std::env::var("NETSONDE_BLESS").is_ok_and(|value| value == "1");
-    for (name, made) in pages() {
-        let path = root().join("docs/reference").join(name);
+    let of_packages =
+        packaged::files().into_iter().map(|(name, made)| (root().join(GENERATED).join(name), made));
+    let of_reference =
+        pages().into_iter().map(|(name, made)| (root().join("docs/reference").join(name), made));
+    for (path, made) in of_reference.chain(of_packages) {
         if bless {
-            fs::write(&path, &made).expect("docs/reference can be written");
+            let folder = path.parent().expect("a file is in a folder");
+            fs::create_dir_all(folder).expect("the folder can be made");
+            fs::write(&path, &made).expect("the page can be written");
         }
         let committed = fs::read_to_string(&path).unwrap_or_default();
         // Not assert_eq: two whole pages side by side show nobody what differs.
         let differs = committed.lines().zip(made.lines()).find(|(a, b)| a != b);
-        assert!(
-            committed == made,
-            "docs/reference/{name} is out of date; run `make reference`\n{differs:#?}"
-        );
+        assert!(committed == made, "{} is out of date; run `make reference`\n{differs:#?}", path.display());
     }
+}
+
+#[test]
+fn packages_carry_no_page_of_a_command_that_is_gone() {
+    let made: BTreeSet<PathBuf> =
+        packaged::files().into_iter().map(|(name, _)| root().join(GENERATED).join(name)).collect();
+    for folder in ["man", "completions"] {
+        for entry in fs::read_dir(root().join(GENERATED).join(folder)).expect("it can be read") {
+            let path = entry.expect("an entry").path();
+            assert!(made.contains(&path), "nothing makes {}", path.display());
+        }
+    }
+}
+
+#[test]
+fn shipped_examples_are_right() {
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("config/examples")).expect("it can be read") {
+        let file = entry.expect("an entry").path();
+        if file.extension().is_some_and(|extension| extension == "toml") {
+            let sources = Sources {
+                file: Some(&file),
+                environment: &|_| None,
+                overrides: Overrides::default(),
+                known_metrics: &registry::flow_metrics(),
+            };
+            if let Err(error) = config::load(sources) {
+                panic!("{error}");
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 0);
 }
 
 /// Every metric, event and attribute that is published.
@@ -81,7 +118,7 @@ fn published() -> BTreeSet<&'static str> {
 #[test]
 fn names_in_the_documents_exist() {
     let known = published();
-    let files = [".toml", ".sock", ".jsonl", ".service"];
+    let files = [".toml", ".sock", ".jsonl", ".service", ".conf"];
     for (document, text) in documents() {
         for word in words(&text).filter(|word| word.starts_with("netsonde.")) {
             let known = known.contains(word)

@@ -130,17 +130,20 @@ fn the_policy_is_printed_with_its_origins() {
 fn check_config_prints_or_explains() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("netsonde.toml");
-    let args = CheckConfigArgs { config: ConfigArgs { config: Some(path.clone()) } };
-    let check = |text: &str| {
+    let check = |text: &str, quiet| {
+        let args = CheckConfigArgs { config: ConfigArgs { config: Some(path.clone()) }, quiet };
         std::fs::write(&path, text).expect("written");
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let exit = check_config(&args, &|_| None, METRICS, &mut out, &mut err).expect("written to memory");
         (exit, String::from_utf8(out).expect("text"), String::from_utf8(err).expect("text"))
     };
-    let (exit, out, err) = check("interval = \"1s\"");
+    let (exit, out, err) = check("interval = \"1s\"", false);
     assert_eq!((exit, err.as_str()), (Exit::Ok, ""));
     assert!(out.contains("interval = \"1s\"  # file, line 1"), "{out}");
-    let (exit, out, err) = check("interval = \"1\"");
-    assert_eq!((exit, out.as_str()), (Exit::Config, ""));
-    assert!(err.contains("netsonde.toml:1:12: interval: "), "{err}");
+    assert_eq!(check("interval = \"1s\"", true), (Exit::Ok, String::new(), String::new()));
+    for quiet in [false, true] {
+        let (exit, out, err) = check("interval = \"1\"", quiet);
+        assert_eq!((exit, out.as_str()), (Exit::Config, ""));
+        assert!(err.contains("netsonde.toml:1:12: interval: "), "{err}");
+    }
 }
