@@ -4,8 +4,11 @@ of answers. Each request takes the next answer; without one it is taken. Prints 
 listens. A request is written down, as one line of proto3 JSON, just before it is answered as taken; one that meets
 another fate leaves no trace. Further answers come as JSON lists, one a line, on standard input, with whose end it ends.
 
+A fifth argument is a directory with certificate.pem and key.pem: then both speak TLS.
+
 Answers: "take"; {"status": 503, "retry_after": "1"} (with gRPC the code that a gateway makes of it, and RetryInfo);
-{"refuse": true}; {"reject": n} (partial success); "die" (at once, without a word); {"stall": seconds} (and no answer);
+{"refuse": true}; {"reject": n} (partial success); "die" (at once, without a word); {"stall": seconds} (and no answer); {"hold": seconds} (taken at once, and answered so
+late);
 {"too_large": bytes} (refuses requests above that size, and stays in force).
 """
 
@@ -13,6 +16,7 @@ import gzip
 import http.server
 import json
 import os
+import ssl
 import sys
 import threading
 import time
@@ -102,6 +106,8 @@ def over_grpc(request, context, response):
             context.set_trailing_metadata((("grpc-status-details-bin", details),))
             context.abort(code, "later")
     take(request)
+    if isinstance(answer, dict) and "hold" in answer:
+        time.sleep(answer["hold"])
     return response
 
 
@@ -162,6 +168,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 drop_some(request, answer["reject"])
                 partial(response, answer["reject"])
         take(request)
+        if isinstance(answer, dict) and "hold" in answer:
+            time.sleep(answer["hold"])
         self.answer(200, response.SerializeToString())
 
     def log_message(self, *arguments):
@@ -172,9 +180,19 @@ def main():
     rpc = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
     metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(Metrics(), rpc)
     logs_service_pb2_grpc.add_LogsServiceServicer_to_server(Logs(), rpc)
-    grpc_port = rpc.add_insecure_port(f"127.0.0.1:{sys.argv[2]}")
-    rpc.start()
     web = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[3])), Handler)
+    address = f"127.0.0.1:{sys.argv[2]}"
+    if len(sys.argv) > 5:
+        certificate, key = (os.path.join(sys.argv[5], name) for name in ("certificate.pem", "key.pem"))
+        credentials = grpc.ssl_server_credentials([(open(key, "rb").read(), open(certificate, "rb").read())])
+        grpc_port = rpc.add_secure_port(address, credentials)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        # The handshake is the connection's own thread's matter.
+        web.socket = context.wrap_socket(web.socket, server_side=True, do_handshake_on_connect=False)
+    else:
+        grpc_port = rpc.add_insecure_port(address)
+    rpc.start()
     web.daemon_threads = True
     threading.Thread(target=web.serve_forever, daemon=True).start()
     print(json.dumps({"grpc": grpc_port, "http": web.server_address[1]}), flush=True)

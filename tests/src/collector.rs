@@ -37,11 +37,23 @@ pub struct Collector {
 impl Collector {
     /// Starts it at these ports, with these answers (JSON, see the program) to come, and waits until it listens.
     pub fn start(python: &Python, output: &Path, ports: Ports, answers: &str) -> Result<Self> {
+        Self::start_behind(python, output, ports, answers, None)
+    }
+
+    /// Likewise, over TLS with the `certificate.pem` and `key.pem` of a directory.
+    pub fn start_behind(
+        python: &Python,
+        output: &Path,
+        ports: Ports,
+        answers: &str,
+        identity: Option<&Path>,
+    ) -> Result<Self> {
         let mut child = python
             .program("collector.py")
             .arg(output)
             .args([ports.grpc, ports.http].map(|port| port.to_string()))
             .arg(answers)
+            .args(identity)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -71,7 +83,26 @@ impl Drop for Collector {
     }
 }
 
+/// What a collector took.
+pub struct Taken {
+    /// Without what was sent again.
+    pub telemetry: Telemetry,
+    /// Requests of metrics and of logs that were there twice, one right after the other among those of their signal:
+    /// the oldest is sent first, so what was under way when a sender ended is the first that the next one sends.
+    pub repeated: [usize; 2],
+}
+
 /// What was taken until now.
-pub fn taken(output: &Path) -> Result<Telemetry> {
-    Telemetry::parse_any(&fs::read_to_string(output).unwrap_or_default())
+pub fn taken(output: &Path) -> Result<Taken> {
+    let text = fs::read_to_string(output).unwrap_or_default();
+    let (mut once, mut repeated, mut last) = (String::new(), [0; 2], [""; 2]);
+    for line in text.split_inclusive('\n') {
+        let signal = usize::from(line.starts_with("{\"resourceLogs\""));
+        if std::mem::replace(&mut last[signal], line) == line {
+            repeated[signal] += 1;
+        } else {
+            once.push_str(line);
+        }
+    }
+    Ok(Taken { telemetry: Telemetry::parse_any(&once)?, repeated })
 }

@@ -22,5 +22,6 @@ pub mod proxy;
 pub mod python;
 pub mod report;
 pub mod rotel;
+pub mod scene;
 pub mod stream;
 pub mod telemetry;

@@ -11,141 +11,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use netsonde_tests::collector::{Collector, Ports, taken};
 use netsonde_tests::command;
 use netsonde_tests::daemon::Daemon;
-use netsonde_tests::expect::{Role, Subject};
-use netsonde_tests::host::Host;
-use netsonde_tests::oracle;
-use netsonde_tests::program::{self, Programs, Server};
 use netsonde_tests::proxy::{Mode, Proxy};
-use netsonde_tests::python::Python;
-use netsonde_tests::report::Report;
+use netsonde_tests::scene::{PATIENCE, PROTOCOLS, Scene};
 use netsonde_tests::telemetry::Telemetry;
 use rustix::process::Signal;
-use tempfile::TempDir;
-
-const CONNECTIONS: usize = 25;
-/// The longest wait between two attempts is 30 s, and other tests may have this machine too.
-const PATIENCE: Duration = Duration::from_secs(90);
-const PROTOCOLS: [&str; 2] = ["grpc", "http/protobuf"];
-
-/// One daemon's world: its spool, its collector's ports and output, programs that talk.
-struct Scene {
-    _host: Host,
-    python: Python,
-    directory: TempDir,
-    programs: Programs,
-    ports: Ports,
-    protocol: &'static str,
-}
-
-impl Scene {
-    fn new(protocol: &'static str) -> Self {
-        Self {
-            _host: Host::acquire().unwrap(),
-            python: Python::prepare().unwrap(),
-            directory: tempfile::Builder::new().prefix("netsonde-faults-").tempdir().unwrap(),
-            programs: Programs::new().unwrap(),
-            ports: Ports::free().unwrap(),
-            protocol,
-        }
-    }
-
-    fn port(&self) -> u16 {
-        if self.protocol == "grpc" { self.ports.grpc } else { self.ports.http }
-    }
-
-    fn spool(&self) -> PathBuf {
-        self.directory.path().join("spool")
-    }
-
-    fn configuration(&self, port: u16) -> String {
-        format!(
-            "[metrics]\ntemporality = \"delta\"\n[export.otlp]\nendpoint = \"http://127.0.0.1:{port}\"\n\
-             protocol = \"{}\"\ntimeout = \"2s\"\n[export.spool]\npath = \"{}\"\nsize = \"16MiB\"\n",
-            self.protocol,
-            self.spool().display()
-        )
-    }
-
-    fn daemon(&self) -> Daemon {
-        Daemon::start(&self.configuration(self.port())).unwrap()
-    }
-
-    fn collector(&self, answers: &str) -> Collector {
-        Collector::start(&self.python, &self.output(), self.ports, answers).unwrap()
-    }
-
-    fn output(&self) -> PathBuf {
-        self.directory.path().join("taken")
-    }
-
-    /// What the collector has taken; nothing is there twice.
-    fn taken(&self) -> Telemetry {
-        let telemetry = taken(&self.output()).unwrap();
-        telemetry.check_unique().unwrap();
-        telemetry
-    }
-
-    /// Traffic between two programs of this test, ended and closed.
-    fn traffic(&self, name: &str) -> Traffic {
-        let (client, server) = (format!("{name}-client"), format!("{name}-server"));
-        let (client, server) = (self.programs.copy(&client).unwrap(), self.programs.copy(&server).unwrap());
-        let listening = Server::start(&server, None, "127.0.0.1:0", "").unwrap();
-        let port = listening.address.port();
-        let arguments = format!("--connections {CONNECTIONS} --send 70000 --receive 50000");
-        let sent = program::connect(&client, None, listening.address, &arguments).unwrap();
-        let received = listening.stop().unwrap();
-        oracle::wait_until_closed(None, port).unwrap();
-        Traffic { reports: [sent, received] }
-    }
-
-    /// Waits until the collector has all of the traffic, and fails if it has more or less.
-    fn assert_arrives(&self, traffic: &Traffic) {
-        let arrived = command::until(PATIENCE, || Ok(traffic.is_in(&self.taken()))).unwrap();
-        assert!(arrived, "{}: {}", self.protocol, traffic.told(&self.taken()));
-    }
-}
-
-/// What two programs exchanged, by their own word.
-struct Traffic {
-    reports: [Report; 2],
-}
-
-impl Traffic {
-    fn found(&self, telemetry: &Telemetry) -> Vec<(u64, u64, i64, usize)> {
-        let subjects = self.reports.iter().zip([Role::Client, Role::Server]);
-        let found = subjects.map(|(report, role)| {
-            let subject = Subject::new(&report.process.executable, role);
-            let moved = subject.moved(telemetry);
-            let closed = subject.connections(telemetry, "closed");
-            (moved.sent, moved.received, closed, subject.events(telemetry, "netsonde.tcp.close").len())
-        });
-        found.collect()
-    }
-
-    fn expected(&self) -> Vec<(u64, u64, i64, usize)> {
-        let moved = self.reports.iter().map(Report::moved);
-        moved.map(|moved| (moved.sent, moved.received, CONNECTIONS as i64, CONNECTIONS)).collect()
-    }
-
-    fn is_in(&self, telemetry: &Telemetry) -> bool {
-        self.found(telemetry) == self.expected()
-    }
-
-    fn told(&self, telemetry: &Telemetry) -> String {
-        format!("(sent, received, closed, events) {:?} is not {:?}", self.found(telemetry), self.expected())
-    }
-
-    /// Waits until the daemon has handed it to its destinations, and these had a moment to take it.
-    fn wait_until_exported(&self, daemon: &Daemon) {
-        let written = || Telemetry::parse_any(&fs::read_to_string(daemon.output()).unwrap_or_default());
-        let exported = command::until(PATIENCE, || Ok(self.is_in(&written()?))).unwrap();
-        assert!(exported, "{}", self.told(&written().unwrap()));
-        std::thread::sleep(Duration::from_millis(1500));
-    }
-}
 
 /// The newest value of a daemon's own counter at its destination, summed over what is not asked for.
 fn own(telemetry: &Telemetry, metric: &str, filter: &[(&str, &str)]) -> i64 {
@@ -208,6 +79,28 @@ fn a_killed_daemon_sends_what_it_had_when_it_comes_back() {
 }
 
 #[test]
+fn of_what_was_under_way_when_the_daemon_was_killed_one_request_a_signal_is_there_twice() {
+    for protocol in PROTOCOLS {
+        let mut scene = Scene::new(protocol);
+        // The end of the daemon is to be what cuts the requests off.
+        scene.timeout = "10m";
+        let mut collector = scene.collector("[]");
+        let daemon = scene.daemon();
+        let before = scene.traffic("before");
+        scene.assert_arrives(&before);
+        collector.answer(r#"[{"hold": 600}, {"hold": 600}]"#).unwrap();
+        let traffic = scene.traffic("held");
+        traffic.wait_until_exported(&daemon);
+        daemon.signal(Signal::KILL).unwrap();
+        drop(daemon);
+        let _daemon = scene.daemon();
+        scene.assert_arrives(&traffic);
+        assert!(before.is_in(&scene.taken()));
+        assert_eq!(scene.taken_with_repeats().repeated, [1, 1]);
+    }
+}
+
+#[test]
 fn a_collector_that_dies_in_the_middle_of_a_request_gets_it_again() {
     for protocol in PROTOCOLS {
         let scene = Scene::new(protocol);
@@ -228,7 +121,8 @@ fn a_collector_that_dies_in_the_middle_of_a_request_gets_it_again() {
 #[test]
 fn throttling_and_failures_are_waited_out() {
     for protocol in PROTOCOLS {
-        let scene = Scene::new(protocol);
+        let mut scene = Scene::new(protocol);
+        scene.timeout = "6s";
         let answers = r#"[{"status": 429, "retry_after": "1"}, {"status": 503, "retry_after": "2"},
             {"status": 429, "retry_after": "1"}, {"status": 503, "retry_after": "1"}]"#;
         let mut collector = scene.collector(&answers.replace('\n', " "));
@@ -236,7 +130,7 @@ fn throttling_and_failures_are_waited_out() {
         let traffic = scene.traffic("throttled");
         scene.assert_arrives(&traffic);
         // One that answers neither yes nor no, for longer than an attempt may take.
-        collector.answer(r#"[{"stall": 5}, {"stall": 5}]"#).unwrap();
+        collector.answer(r#"[{"stall": 9}, {"stall": 9}]"#).unwrap();
         let stalled = scene.traffic("stalled");
         scene.assert_arrives(&stalled);
         assert!(daemon.errors().contains("export fails"), "nothing failed: {}", daemon.errors());
@@ -246,7 +140,8 @@ fn throttling_and_failures_are_waited_out() {
 #[test]
 fn connections_that_are_reset_or_not_read_are_left_and_nothing_is_twice() {
     for protocol in PROTOCOLS {
-        let scene = Scene::new(protocol);
+        let mut scene = Scene::new(protocol);
+        scene.timeout = "6s";
         let _collector = scene.collector("[]");
         let proxy = Proxy::start(scene.port()).unwrap();
         let daemon = Daemon::start(&scene.configuration(proxy.address.port())).unwrap();
@@ -438,7 +333,7 @@ fn a_reload_hands_the_spool_on() {
     let mut daemon = scene.daemon();
     let before = scene.traffic("before");
     before.wait_until_exported(&daemon);
-    daemon.reload(&scene.configuration(scene.port()).replace("\"2s\"", "\"3s\"")).unwrap();
+    daemon.reload(&scene.configuration(scene.port()).replace("\"60s\"", "\"59s\"")).unwrap();
     daemon.wait_notification("READY=1", Duration::from_secs(20)).unwrap();
     let after = scene.traffic("after");
     after.wait_until_exported(&daemon);

@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::time::{Duration, Instant};
 
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::datagrams::Agent;
@@ -57,7 +60,8 @@ fn assert_given_up(pid: u32, main: u64) {
     assert_eq!(rest.remove("arguments").unwrap(), [SYS_PTRACE], "command lines are on");
     assert!(rest.values().map(Vec::len).sum::<usize>() >= 4, "main, runtime, API and exporter: {threads:?}");
     for (name, held) in rest {
-        let kept = if ["netsonde", "export-file", "history"].contains(&name.as_str()) { main } else { 0 };
+        let writes = ["netsonde", "export-file", "history", "spool"].contains(&name.as_str());
+        let kept = if writes { main } else { 0 };
         assert!(held.iter().all(|held| *held == kept), "{name}: {threads:x?}");
     }
     let all = threads.values().flatten().fold(0, |all, held| all | held);
@@ -187,4 +191,69 @@ fn root_gives_up_its_capabilities_but_the_one_for_files() {
     let daemon = Daemon::start("[process]\ncommand_line = true\n").unwrap();
     assert_given_up(daemon.pid(), DAC_OVERRIDE);
     daemon.stop().unwrap();
+}
+
+/// Waits for a request with this header, and leaves it without an answer.
+fn request_with(collector: &TcpListener, header: &str) {
+    let deadline = Instant::now() + Duration::from_secs(90);
+    let mut last = String::new();
+    while Instant::now() < deadline {
+        let (stream, _) = collector.accept().unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        last = BufReader::new(stream)
+            .lines()
+            .map_while(Result::ok)
+            .take_while(|line| !line.is_empty())
+            .collect();
+        if last.contains(header) {
+            return;
+        }
+    }
+    panic!("no request with {header}; the last was {last}");
+}
+
+#[test]
+fn secrets_and_the_spool_are_its_users_after_privileges_were_given_up() {
+    let _host = Host::acquire().unwrap();
+    for (user, main) in [(USER, 0), (0, 0)] {
+        let place = tempfile::tempdir().unwrap();
+        chown(place.path(), Some(user), Some(user)).unwrap();
+        let (token, spool) = (place.path().join("token"), place.path().join("spool"));
+        let write_token = |value: &str| {
+            fs::write(&token, value).unwrap();
+            fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+            chown(&token, Some(user), Some(user)).unwrap();
+        };
+        write_token("Bearer first");
+        let collector = TcpListener::bind("127.0.0.1:0").unwrap();
+        let configuration = format!(
+            "[process]\ncommand_line = true\n[export.otlp]\nendpoint = \"http://{}\"\nprotocol = \"http/protobuf\"\n\
+             headers = {{ authorization = {{ file = \"{}\" }} }}\n[export.spool]\npath = \"{}\"\n",
+            collector.local_addr().unwrap(),
+            token.display(),
+            spool.display()
+        );
+        let mut daemon = Daemon::start_as(user, &DOCUMENTED, &configuration).unwrap();
+        assert_given_up(daemon.pid(), main);
+        request_with(&collector, "Bearer first");
+        // Read again by threads that have nothing left but their user.
+        write_token("Bearer second");
+        request_with(&collector, "Bearer second");
+        daemon.reload(&configuration.replace("command_line", "mask = [\"hush\"]\ncommand_line")).unwrap();
+        daemon.wait_notification("READY=1", Duration::from_secs(20)).unwrap();
+        let otlp = |status: &serde_json::Value| status["status"]["destinations"][0].clone();
+        let status = daemon.status().unwrap();
+        for signal in otlp(&status)["signals"].as_array().unwrap() {
+            assert_eq!(signal["spool"]["state"], "active", "{signal}");
+        }
+        let code = daemon.asking("status").unwrap().status().unwrap().code();
+        assert_eq!(code, Some(4), "nothing is delivered: {status:#}");
+        assert!(daemon.end().unwrap().success());
+        let kept =
+            fs::read_dir(spool.join("otlp/metrics")).unwrap().map(|file| file.unwrap().metadata().unwrap());
+        let kept: Vec<_> = kept.collect();
+        assert!(kept.iter().map(MetadataExt::size).sum::<u64>() > 0, "nothing was kept");
+        assert!(kept.iter().all(|file| file.uid() == user && file.mode() & 0o777 == 0o600));
+        assert_eq!(fs::metadata(&spool).unwrap().mode() & 0o777, 0o700);
+    }
 }

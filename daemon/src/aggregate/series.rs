@@ -307,6 +307,27 @@ impl Store {
         by_metric
     }
 
+    /// The wall clock was set back: nothing may have begun after it was read. What was exported counts up to now, so
+    /// counters begin anew here and no receiver adds anything twice; what stands at a level keeps it.
+    pub fn clock_was_set_back(&mut self, now_unix_ns: u64) {
+        let cumulative = self.config.temporality == Temporality::Cumulative;
+        let mut groups = self.groups.values_mut().chain(std::iter::once(&mut self.overflow));
+        groups.by_ref().for_each(|group| {
+            group.last_change_unix_ns = now_unix_ns;
+            for series in group.all() {
+                let level = series.metric.kind == MetricKind::UpDownCounter;
+                // A delta that is not exported yet is still owed.
+                if cumulative && !level {
+                    series.total.reset();
+                }
+                series.start_unix_ns = now_unix_ns;
+            }
+            let labelled = group.labelled.iter_mut().flat_map(|metric| metric.series.values_mut());
+            labelled.for_each(|labelled| labelled.last_change_unix_ns = now_unix_ns);
+        });
+        self.delta_since_unix_ns = now_unix_ns;
+    }
+
     fn expire(&mut self, now_unix_ns: u64) {
         let expiry = u64::try_from(self.config.series_expiry.as_nanos()).unwrap_or(u64::MAX);
         let mut gone = 0;

@@ -231,3 +231,50 @@ fn a_labelled_series_that_rests_expires_beside_others_of_its_flow() {
     store.collect(200 * SECOND);
     assert_eq!(store.statistics(), StoreStatistics { series: 0, folded: 0, expired: 2 });
 }
+
+fn starts(data: &[MetricData]) -> Vec<(u64, u64)> {
+    data.iter().flat_map(|d| &d.points).map(|p| (p.start_unix_ns, p.time_unix_ns)).collect()
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_counters_begin_anew_and_keeps_levels() {
+    let mut store = Store::new(config(10), 1_000 * SECOND);
+    let measured = |n| [sent(n), active(n)].into_iter();
+    store.add(Some(&flow(80)), measured(5), 1_000 * SECOND, 1_001 * SECOND);
+    assert_eq!(sums(&store.collect(1_001 * SECOND), FLOW_IO.name), [5]);
+    // An hour back and on again: what is told by then adds up to what was measured.
+    for (hour, expected) in [(700, 3), (2_000, 6)] {
+        let now = hour * SECOND;
+        if hour == 700 {
+            store.clock_was_set_back(now);
+        }
+        store.add(Some(&flow(80)), measured(3), now, now);
+        let data = store.collect(now + SECOND);
+        assert_eq!(sums(&data, FLOW_IO.name), [expected]);
+        assert!(starts(&data).iter().all(|&(start, time)| start == 700 * SECOND && time == now + SECOND));
+        assert_eq!(sums(&data, metrics::CONNECTIONS_ACTIVE.name), [5 + expected]);
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_loses_no_delta() {
+    let delta = Metrics { temporality: Temporality::Delta, ..config(10) };
+    let mut store = Store::new(delta, 1_000 * SECOND);
+    let (mut told, mut added) = (0, 0);
+    let mut last = 1_000 * SECOND;
+    for (n, now) in [1_001, 1_002, 400, 401, 90_000, 90_001, 2].into_iter().enumerate() {
+        let (n, now) = (n as i64 + 1, now * SECOND);
+        // Something comes before the jump is noticed.
+        store.add(Some(&flow(80)), [sent(n)].into_iter(), last, now);
+        if now < last {
+            store.clock_was_set_back(now);
+        }
+        store.add(Some(&flow(80)), [sent(10 * n)].into_iter(), last, now);
+        added += 11 * n;
+        let data = store.collect(now);
+        told += sums(&data, FLOW_IO.name).iter().sum::<i64>();
+        assert!(starts(&data).iter().all(|(start, time)| start <= time), "{:?}", starts(&data));
+        last = now;
+    }
+    assert_eq!(told, added);
+}

@@ -400,6 +400,12 @@ impl Aggregation {
     fn take_sweep(&mut self, report: &SweepReport) {
         let clock = Clock::read();
         let now = clock.unix_ns();
+        if now < self.last_sweep_unix_ns {
+            tracing::warn!("the clock was set back: counters begin anew");
+            self.series.clock_was_set_back(now);
+            self.last_sweep_unix_ns = now;
+            self.status.started_unix_ns = self.status.started_unix_ns.min(now);
+        }
         self.users.refresh();
         self.names.refresh();
         self.search.refresh();

@@ -54,4 +54,18 @@ mod tests {
         assert_eq!(clock.unix_of(400), 1_699_999_999_999_999_400);
         assert_eq!(clock.unix_of(1_600), 1_700_000_000_000_000_600);
     }
+    #[test]
+    fn a_moment_is_placed_by_the_clock_as_it_is_when_it_is_read() {
+        let moment = 5_000_000_000;
+        // Set forward by a day, back by a year, to 1970: each reading counts from itself.
+        for unix_ns in [1_700_000_000_000_000_000, 1_700_086_400_000_000_000, 1_668_464_000_000_000_000, 0] {
+            let clock = Clock { boot_ns: 6_000_000_000, unix_ns };
+            assert_eq!(clock.unix_of(moment), u64::saturating_sub(unix_ns, 1_000_000_000));
+            let later = Clock { boot_ns: 6_000_000_000 + 7, unix_ns: unix_ns + 7 };
+            assert_eq!(
+                later.unix_of(moment),
+                clock.unix_of(moment).max(u64::saturating_sub(unix_ns + 7, 1_000_000_007))
+            );
+        }
+    }
 }
