@@ -1,5 +1,6 @@
 //! The daemon under test: started with a configuration of its own, awaited by its own word, stopped and read.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixDatagram;
@@ -256,24 +257,21 @@ impl Drop for Daemon {
 }
 
 fn write_configuration(directory: &Path, configuration: &str) -> Result<()> {
-    // A file and not `--output`, which takes the place of every configured exporter. Its own API socket, so that a
-    // netsonde that serves this host is not disturbed; likewise its own spool, unless the test has one. What this host's hosts file calls 127.0.0.1 is no test's matter.
-    let dns = if configuration.contains("[dns]") { "" } else { "[dns]\nhosts = \"\"\n" };
-    // Nor is the history of a netsonde that serves this host.
-    let history = if configuration.contains("[history]") {
-        String::new()
-    } else {
-        format!("[history]\ndirectory = \"{}\"\n", directory.join("state").display())
-    };
-    let spool = if configuration.contains("[export.spool]") {
-        String::new()
-    } else {
-        format!("[export.spool]\npath = \"{}\"\n", directory.join("spool").display())
-    };
-    let tables = format!(
-        "{dns}{history}{spool}[export.file]\npath = \"{}\"\n[api]\nsocket = \"{}\"\n",
-        directory.join(OUTPUT).display(),
-        directory.join(SOCKET).display()
-    );
-    Ok(fs::write(directory.join("netsonde.toml"), format!("{configuration}\n{tables}"))?)
+    // A file and not `--output`, which takes the place of every configured exporter. A place of its own for all that a
+    // netsonde which serves this host has as well, unless the test has chosen one.
+    let own = [
+        // What this host's hosts file calls 127.0.0.1 is no test's matter.
+        ("[dns]", "hosts", PathBuf::new()),
+        ("[history]", "directory", directory.join("state")),
+        ("[export.spool]", "path", directory.join("spool")),
+        ("[export.file]", "path", directory.join(OUTPUT)),
+    ];
+    let mut text = format!("{configuration}\n");
+    for (table, key, place) in own.iter().filter(|(table, ..)| !configuration.contains(table)) {
+        writeln!(text, "{table}\n{key} = \"{}\"", place.display())?;
+    }
+    let api = format!("[api]\nsocket = \"{}\"\n", directory.join(SOCKET).display());
+    // With what the test has chosen of it.
+    text = if text.contains("[api]\n") { text.replace("[api]\n", &api) } else { text + &api };
+    Ok(fs::write(directory.join("netsonde.toml"), text)?)
 }
