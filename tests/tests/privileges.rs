@@ -240,13 +240,13 @@ fn secrets_and_the_spool_are_its_users_after_privileges_were_given_up() {
         request_with(&collector, "Bearer second");
         daemon.reload(&configuration.replace("command_line", "mask = [\"hush\"]\ncommand_line")).unwrap();
         daemon.wait_notification("READY=1", Duration::from_secs(20)).unwrap();
-        let otlp = |status: &serde_json::Value| status["status"]["destinations"][0].clone();
         let status = daemon.status().unwrap();
-        for signal in otlp(&status)["signals"].as_array().unwrap() {
+        let otlp = status["status"]["destinations"][0].clone();
+        for signal in otlp["signals"].as_array().unwrap() {
             assert_eq!(signal["spool"]["state"], "active", "{signal}");
         }
         let code = daemon.asking("status").unwrap().status().unwrap().code();
-        assert_eq!(code, Some(4), "nothing is delivered: {status:#}");
+        assert_eq!(code, Some(4), "nothing is delivered: {otlp:#}");
         assert!(daemon.end().unwrap().success());
         let kept =
             fs::read_dir(spool.join("otlp/metrics")).unwrap().map(|file| file.unwrap().metadata().unwrap());
