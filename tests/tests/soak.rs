@@ -155,7 +155,7 @@ fn memory_stays_flat_while_everything_is_turned_over() {
     let responder = UdpSocket::bind("127.0.0.1:0").unwrap();
     let server = responder.local_addr().unwrap();
     let configuration = format!(
-        "[metrics]\nseries_limit = {SERIES}\nseries_expiry = \"1s\"\n[limits]\nprocesses = {PROCESSES}\n\
+        "interval = \"1s\"\n[metrics]\nseries_limit = {SERIES}\nseries_expiry = \"1s\"\n[limits]\nprocesses = {PROCESSES}\n\
          [events]\nrate_limit = 0\n[dns]\nhosts = \"\"\nports = [{}]\nnames = {NAMES}\nquestion_names = 50\n\
          messages_per_second = 0\n",
         server.port()
