@@ -57,9 +57,10 @@ test-workspace: deps-test ## All tests, against this kernel
 	$(AS_ROOT) cargo test --locked --workspace
 
 .PHONY: test-faults
-test-faults: deps-test ## Collectors that fail, disks that fill, daemons that are killed: nothing lost, nothing twice
+test-faults: deps-test ## What fails around netsonde, and to it: nothing lost, nothing twice, memory stays flat
 	cargo build --locked --workspace
-	$(AS_ROOT) cargo test --locked --package netsonde-tests --test faults
+	$(AS_ROOT) cargo test --locked --package netsonde-tests \
+		--test faults --test hardship --test soak --test under_load --test privileges --test api
 
 .PHONY: bench
 bench: deps-bench ## Overhead and cost, with and without netsonde, in interleaved pairs

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const LARGEST_VALUE: u64 = 64 << 10;
 
 /// A value that is never shown: tokens and the like.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Secret {
     value: String,
     file: Option<PathBuf>,
@@ -55,6 +55,16 @@ impl Secret {
     }
 }
 
+/// Two of one file are the same, whatever was in it when each was read: it is read again whenever it changes. So a reload
+/// after a token was replaced leaves its destination alone.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.file == other.file && (self.file.is_some() || self.value == other.value)
+    }
+}
+
+impl Eq for Secret {}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(hidden)")
@@ -93,6 +103,22 @@ mod tests {
         let secret = Secret::from_file(&path).expect("right");
         assert_eq!((secret.expose(), secret.file()), ("hunter2 ", Some(path.as_path())));
         assert!(!format!("{secret:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_file_with_another_value_is_still_the_same_secret() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let read = |name: &str, value: &str| {
+            let path = directory.path().join(name);
+            fs::write(&path, value).expect("written");
+            Secret::from_file(&path).expect("right")
+        };
+        let first = read("token", "one");
+        assert_eq!(first, read("token", "two"));
+        assert_ne!(first, read("other", "one"));
+        assert_ne!(first, Secret::new("one"));
+        assert_ne!(Secret::new("one"), Secret::new("two"));
+        assert_eq!(Secret::new("one"), Secret::new("one"));
     }
 
     #[test]
