@@ -17,10 +17,11 @@ use netsonde_tests::host::{self, Host};
 use netsonde_tests::program::Programs;
 use netsonde_tests::telemetry::Telemetry;
 
-/// Only what is sent to these addresses is observed, so that overflow has nothing of anybody else.
+/// Only what is sent to these addresses is observed, so that overflow has nothing of anybody else. Deltas, or each export
+/// would tell of all series again.
 const CONFIGURATION: &str = "[select]\ndefault = \"exclude\"\n\
     [[select.rule]]\nname = \"flood\"\naction = \"include\"\naddresses = [\"127.77.0.0/16\"]\n\
-    [metrics]\nseries_limit = 1000000\n";
+    [metrics]\nseries_limit = 1000000\ntemporality = \"delta\"\n";
 
 const MEBIBYTE: u64 = 1 << 20;
 
@@ -28,21 +29,21 @@ const MEBIBYTE: u64 = 1 << 20;
 const FLOWS: u32 = 12_000;
 const HEAVY: u32 = 20;
 
-/// Sends datagrams to every server, a few hundred servers at a time; gives the bytes.
+/// Sends datagrams to every server, a few hundred servers at a time, and at last to those that get most; gives the bytes.
 fn flood() -> u64 {
     let mut sent = 0;
     let heavy: Vec<UdpSocket> = (0..HEAVY).map(|n| client(FLOWS + n)).collect();
+    // Nobody listens: an error that came back is told of by the next send, which then sends nothing.
+    let send = |socket: &UdpSocket| (0..10).map(|_| socket.send(&[7; 500]).unwrap_or(0) as u64).sum::<u64>();
     for wave in 0..FLOWS / 500 {
         for n in 0..500 {
             sent += client(wave * 500 + n).send(&[7; 100]).unwrap() as u64;
         }
-        for socket in &heavy {
-            // Nobody listens: an error that came back is told of by the next send, which then sends nothing.
-            sent += (0..10).map(|_| socket.send(&[7; 500]).unwrap_or(0) as u64).sum::<u64>();
-        }
+        sent += heavy.iter().map(send).sum::<u64>();
         thread::sleep(Duration::from_millis(200));
     }
-    sent
+    thread::sleep(Duration::from_millis(2_500));
+    sent + heavy.iter().map(send).sum::<u64>()
 }
 
 fn client(number: u32) -> UdpSocket {
@@ -95,10 +96,16 @@ fn highest(telemetry: &Telemetry, metric: &str) -> u64 {
     points.map(|point| point.number as u64).max().unwrap_or(0)
 }
 
+/// Ends it and takes all that it exported.
+fn end(mut daemon: Daemon) -> Telemetry {
+    assert!(daemon.end().unwrap().success(), "{}", daemon.errors());
+    daemon.telemetry().unwrap()
+}
+
 /// Sums, stages and series as they must be after a flood.
 fn assert_held(telemetry: &Telemetry, sent: u64, limit: u64) {
     assert_eq!(transmitted(telemetry), sent, "bytes, those that were folded included");
-    telemetry.check_counters().unwrap();
+    telemetry.check_sequences().unwrap();
     let overflow = telemetry.sum("netsonde.flow.io", &[("otel.metric.overflow", true.into())]);
     assert!(overflow > 0, "nothing was folded");
     assert!(highest(telemetry, "netsonde.self.memory.stage") > 0);
@@ -107,10 +114,10 @@ fn assert_held(telemetry: &Telemetry, sent: u64, limit: u64) {
     let usage = highest(telemetry, "netsonde.self.memory.usage");
     assert!(usage < limit, "{usage} of {limit}");
     // Those that move most keep series of their own: seen in the newest export, with all that they moved there.
-    let newest = telemetry.points.iter().map(|point| point.time).max().unwrap();
-    let heavy = telemetry.points.iter().filter(|point| {
+    let moved = || telemetry.points.iter().filter(|point| point.metric == "netsonde.flow.io");
+    let newest = moved().map(|point| point.time).max().unwrap();
+    let heavy = moved().filter(|point| {
         point.time == newest
-            && point.metric == "netsonde.flow.io"
             && (0..HEAVY).any(|n| {
                 let [.., high, low] = ((FLOWS + n) / 200).to_be_bytes();
                 let address = format!("127.77.{high}.{low}");
@@ -130,7 +137,7 @@ fn a_limit_of_its_own_is_kept_by_letting_detail_go() {
     let sent = flood();
     unlimited.wait("the flood", |seen| transmitted(seen) == sent).unwrap();
     let without = peak.end();
-    unlimited.stop().unwrap();
+    end(unlimited);
     // A third of what it would take beyond what it needs at rest, and a quarter above that as it begins earlier.
     let limit = ((rest + (without - rest) / 3) * 5 / 4).next_multiple_of(MEBIBYTE);
     println!("{rest} at rest, {without} at most without a limit, limit {limit}");
@@ -149,7 +156,7 @@ fn a_limit_of_its_own_is_kept_by_letting_detail_go() {
     let status = String::from_utf8(daemon.asking("status").unwrap().output().unwrap().stdout).unwrap();
     assert!(status.contains("memory") && status.contains(" of 5: at most "), "{status}");
     assert!(daemon.errors().contains("memory runs short"), "{}", daemon.errors());
-    assert_held(&daemon.stop().unwrap(), sent, limit);
+    assert_held(&end(daemon), sent, limit);
     assert!(with < limit, "{with} of {limit}");
 }
 
@@ -186,7 +193,7 @@ fn the_limit_of_its_control_group_is_kept_by_letting_detail_go() {
     let sent = flood();
     let seen = unlimited.wait("the flood", |seen| transmitted(seen) == sent).unwrap();
     let without = highest(&seen, "netsonde.self.memory.usage");
-    unlimited.stop().unwrap();
+    end(unlimited);
     let limit = ((rest + (without - rest) / 3) * 5 / 4).next_multiple_of(MEBIBYTE);
     println!("{rest} at rest, {without} at most without a limit, limit {limit}");
     assert!(without > limit, "a flood that does not need the limit says nothing: {without} of {limit}");
@@ -197,7 +204,7 @@ fn the_limit_of_its_control_group_is_kept_by_letting_detail_go() {
     daemon.wait("the flood", |seen| transmitted(seen) == sent).unwrap();
     let killed = fs::read_to_string(group.file("memory.oom_control")).unwrap();
     assert!(killed.lines().any(|line| line == "oom_kill 0"), "{killed}");
-    assert_held(&daemon.stop().unwrap(), sent, number(&limit_file));
+    assert_held(&end(daemon), sent, number(&limit_file));
     group.remove().unwrap();
 }
 
@@ -221,5 +228,5 @@ fn what_was_let_go_of_comes_back_when_there_is_room() {
     });
     assert!(down.unwrap(), "{seen:?}");
     assert_eq!(seen, [5, 4, 3, 2, 1, 0], "step by step");
-    daemon.stop().unwrap();
+    end(daemon);
 }
