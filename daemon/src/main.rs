@@ -14,6 +14,7 @@ mod enrich;
 mod exit;
 mod export;
 mod history;
+mod memory;
 mod privileges;
 mod progress;
 #[cfg(test)]

@@ -13,7 +13,8 @@ use crate::aggregate::OWN_METRICS;
 #[cfg(test)]
 use crate::{
     aggregate::{
-        DNS_EVENT_RATE_LIMITED, EVENT_ATTRIBUTES, LISTEN_VIOLATION, LISTENERS_UNTRACKED, PROCESS_ANCESTRY,
+        DNS_EVENT_RATE_LIMITED, EVENT_ATTRIBUTES, LISTEN_VIOLATION, LISTENERS_UNTRACKED, MEMORY_SHORT,
+        PROCESS_ANCESTRY,
     },
     config::{FlowAttribute, Word},
 };
@@ -70,6 +71,7 @@ pub fn losses() -> impl Iterator<Item = (&'static str, &'static str)> {
             LISTENERS_UNTRACKED,
             "more listeners are open than are followed: what opened of these is in the history when it closes",
         ),
+        (MEMORY_SHORT, "events that were not written because memory ran short (`limits.memory`)"),
     ])
 }
 

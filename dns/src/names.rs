@@ -151,6 +151,15 @@ impl<P: Copy + Eq + Hash> NameCache<P> {
     /// Keeps as many names for so long, from the next one on.
     pub fn set_limits(&mut self, limits: NameLimits) {
         self.limits = limits;
+        // What has run out by now is not known here: all that goes counts.
+        self.make_room(0);
+    }
+
+    fn make_room(&mut self, now_ns: u64) {
+        while self.entries.len() > self.limits.entries {
+            let Some((_, claims)) = self.entries.pop_lru() else { break };
+            self.counts.evicted += u64::from(claims.iter().any(|c| c.expires_ns > now_ns));
+        }
     }
 
     /// Takes the names of `/etc/hosts` in place of those from before.
@@ -235,10 +244,7 @@ impl<P: Copy + Eq + Hash> NameCache<P> {
             let claims = self.entries.get_or_insert_mut((scope, address), Vec::new);
             add(claims, claim.clone(), self.limits.grace_ns);
         }
-        while self.entries.len() > self.limits.entries {
-            let Some((_, claims)) = self.entries.pop_lru() else { break };
-            self.counts.evicted += u64::from(claims.iter().any(|c| c.expires_ns > now_ns));
-        }
+        self.make_room(now_ns);
     }
 }
 

@@ -14,6 +14,7 @@ pub mod facts;
 mod flows;
 mod load;
 pub mod loss;
+pub mod memory;
 mod namespaces;
 mod programs;
 pub mod records;
@@ -106,6 +107,20 @@ pub struct Probes {
     home: Home,
     holders: HolderWalks,
     statistics: Option<Statistics>,
+}
+
+/// Tables of the kernel side that hold something of processes or sockets for a while, by the name of their map.
+const TABLES: [&str; 4] = ["accepts", "images", "multipath_owners", "openers"];
+
+/// How full a table of the kernel side is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableFill {
+    /// The name of its map.
+    pub name: &'static str,
+    /// Entries.
+    pub fill: u64,
+    /// Entries at most.
+    pub limit: u64,
 }
 
 /// The state of one signal.
@@ -300,6 +315,22 @@ impl Probes {
     /// How full the rings were since this was asked last.
     pub fn ring_fills(&mut self) -> Vec<RingFill> {
         self.rings.fills()
+    }
+
+    /// How full the kernel's own tables are. Costs a call into the kernel for each entry; they are almost empty, and
+    /// what is full is not counted beyond its limit.
+    #[must_use]
+    pub fn table_fills(&self) -> Vec<TableFill> {
+        let counted = self.loaded.object.maps().filter_map(|map| {
+            let name = *TABLES.iter().find(|name| map.name() == **name)?;
+            let limit = map.max_entries();
+            Some(TableFill {
+                name,
+                fill: map.keys().take(limit as usize).count() as u64,
+                limit: limit.into(),
+            })
+        });
+        counted.collect()
     }
 
     /// How many flows one interval can hold.

@@ -23,6 +23,8 @@ pub enum Hierarchy {
     Unified,
     /// Of version 1, with no controller, as systemd has one on hosts that are not all cgroup2.
     Systemd,
+    /// Of version 1, with the controller of memory.
+    Memory,
 }
 
 impl Hierarchy {
@@ -36,8 +38,9 @@ impl Hierarchy {
             let [kind, _, options] = system[..] else { bail!("not a mount: {line}") };
             let wanted = match self {
                 Self::Unified => kind == "cgroup2",
-                Self::Systemd => {
-                    kind == "cgroup" && options.split(',').any(|option| option == "name=systemd")
+                Self::Systemd | Self::Memory => {
+                    let own = if self == Self::Memory { "memory" } else { "name=systemd" };
+                    kind == "cgroup" && options.split(',').any(|option| option == own)
                 }
             };
             // Another root than `/` is a part of the tree, which the names below would not be true of.
@@ -77,6 +80,11 @@ impl Cgroup {
         let mut command = Command::new("/bin/sh");
         command.args(["-ec", ENTER]).arg(self.directory.join("cgroup.procs")).arg(program);
         command
+    }
+
+    /// One of its files.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
     }
 
     /// Moves a running process into it.

@@ -186,8 +186,25 @@ impl Telemetry {
         Ok(())
     }
 
-    /// That no counter ever went down while its series lasted.
+    /// That no counter ever went down while its series lasted, and that all are totals.
     pub fn check_counters(&self) -> Result<()> {
+        if let Some(point) = self.points.iter().find(|point| point.is_delta) {
+            bail!("{} is not cumulative", point.metric);
+        }
+        self.check_sequences()
+    }
+
+    /// That no total ever went down while its series lasted, and that a series, or a delta, began no sooner than the one
+    /// before it ended.
+    pub fn check_sequences(&self) -> Result<()> {
+        let mut last: BTreeMap<(&str, String), &Point> = BTreeMap::new();
+        for point in self.points.iter().filter(|point| point.is_counter) {
+            let series = (point.metric.as_str(), format!("{:?}", point.attributes));
+            let Some(before) = last.insert(series, point) else { continue };
+            if (point.is_delta || before.start != point.start) && point.start < before.time {
+                bail!("begins before its predecessor ended: {before:?}, {point:?}");
+            }
+        }
         let mut highest: BTreeMap<(&str, String, u64), f64> = BTreeMap::new();
         for point in self.points.iter().filter(|point| point.is_counter) {
             let series = (point.metric.as_str(), format!("{:?}", point.attributes), point.start);
@@ -325,6 +342,16 @@ mod tests {
         rising.check_counters().unwrap();
         let falling = Telemetry::parse(&(counter(1, 2, 5) + &counter(1, 3, 4))).unwrap();
         falling.check_counters().unwrap_err();
+    }
+
+    #[test]
+    fn deltas_and_series_that_overlap_are_noticed() {
+        let delta = |start, time| counter(start, time, 1).replace("Temporality\":2", "Temporality\":1");
+        let joined = Telemetry::parse(&(delta(1, 2) + &delta(2, 3))).unwrap();
+        joined.check_sequences().unwrap();
+        joined.check_counters().unwrap_err();
+        Telemetry::parse(&(delta(1, 3) + &delta(2, 4))).unwrap().check_sequences().unwrap_err();
+        Telemetry::parse(&(counter(1, 3, 1) + &counter(2, 4, 1))).unwrap().check_sequences().unwrap_err();
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! The kernel tells changes, and a connection may close under another name than it was opened under: its
 //! process moved to another unit, became another program, or is forgotten; a rule leaves it out by now. So
-//! what was added under a name is taken back under that name, and added under the next.
+//! what was added under a name is taken back under that name, and added under the next. What found no room for a series of
+//! its own is taken back where it was folded to, whether or not there is room by then.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,6 +17,8 @@ struct Counted {
     open: i64,
     /// Under which name they are told of now; `None` when they are left out.
     told: Option<NamedFlow>,
+    /// They are told of under overflow, whatever their name, until the last of them is closed.
+    folded: bool,
 }
 
 /// Open connections by flow; a flow without any takes no room.
@@ -39,14 +42,15 @@ impl ActiveConnections {
     }
 
     /// Adds what changed in a flow that has this name now, or is left out. `tell` is called with each name whose
-    /// number changes, and by how much. `chosen` are the attributes that make two names one.
+    /// number changes, by how much, and whether that was folded before; it says whether it is now. `chosen` are the
+    /// attributes that make two names one.
     pub fn change(
         &mut self,
         flow: &Flow,
         change: i64,
         name: Option<&NamedFlow>,
         chosen: &BTreeSet<FlowAttribute>,
-        mut tell: impl FnMut(&NamedFlow, i64),
+        mut tell: impl FnMut(&NamedFlow, i64, bool) -> bool,
     ) {
         if !self.flows.contains_key(flow) {
             if change == 0 {
@@ -54,25 +58,24 @@ impl ActiveConnections {
             }
             if self.flows.len() >= self.limit {
                 if let Some(name) = name {
-                    tell(name, change);
+                    tell(name, change, false);
                 }
                 return;
             }
         }
-        let counted = self.flows.entry(flow.clone()).or_insert(Counted { open: 0, told: None });
+        let counted =
+            self.flows.entry(flow.clone()).or_insert(Counted { open: 0, told: None, folded: false });
         let before = counted.open;
         counted.open += change;
         match (&counted.told, name) {
             (Some(told), Some(name)) if Identity::of(told, chosen) == Identity::of(name, chosen) => {
-                tell(name, change);
+                counted.folded = tell(name, change, counted.folded);
             }
             (told, name) => {
                 if let Some(told) = told {
-                    tell(told, -before);
+                    tell(told, -before, counted.folded);
                 }
-                if let Some(name) = name {
-                    tell(name, counted.open);
-                }
+                counted.folded = name.is_some_and(|name| tell(name, counted.open, false));
             }
         }
         counted.told = name.cloned();
@@ -83,7 +86,13 @@ impl ActiveConnections {
 
     /// Forgets under which names connections were told of, because nobody remembers those sums any more.
     pub fn forget_names(&mut self) {
-        self.flows.values_mut().for_each(|counted| counted.told = None);
+        self.flows.values_mut().for_each(|counted| (counted.told, counted.folded) = (None, false));
+    }
+
+    /// How many flows have connections open, and of how many that is known.
+    #[must_use]
+    pub fn fill(&self) -> (usize, usize) {
+        (self.flows.len(), self.limit)
     }
 
     /// Every flow that has connections open.
@@ -122,19 +131,27 @@ mod tests {
 
     /// What each name comes to.
     #[derive(Default)]
-    struct Told(BTreeMap<String, i64>);
+    struct Told {
+        by_name: BTreeMap<String, i64>,
+        /// New names find no room.
+        full: bool,
+    }
 
     impl Told {
         fn change(&mut self, active: &mut ActiveConnections, change: i64, name: Option<&str>) {
             let chosen = BTreeSet::from([FlowAttribute::ProcessUserName]);
             let name = name.map(named);
-            active.change(&flow(), change, name.as_ref(), &chosen, |name, n| {
-                *self.0.entry(name.user.as_deref().unwrap_or_default().to_owned()).or_default() += n;
+            active.change(&flow(), change, name.as_ref(), &chosen, |name, n, folded| {
+                let name = name.user.as_deref().unwrap_or_default().to_owned();
+                let folds = folded || self.full && !self.by_name.contains_key(&name);
+                let name = if folds { "overflow".to_owned() } else { name };
+                *self.by_name.entry(name).or_default() += n;
+                folds
             });
         }
 
         fn of(&self, name: &str) -> i64 {
-            self.0.get(name).copied().unwrap_or(0)
+            self.by_name.get(name).copied().unwrap_or(0)
         }
     }
 
@@ -149,6 +166,22 @@ mod tests {
         told.change(&mut active, -2, Some("session"));
         assert_eq!((told.of("sshd"), told.of("session")), (0, 0));
         assert!(active.flows.is_empty());
+    }
+
+    #[test]
+    fn what_was_folded_is_taken_back_from_overflow_though_there_is_room_by_then() {
+        let (mut active, mut told) = (ActiveConnections::new(10), Told { full: true, ..Told::default() });
+        told.change(&mut active, 3, Some("a"));
+        assert_eq!((told.of("a"), told.of("overflow")), (0, 3));
+        told.full = false;
+        told.change(&mut active, -1, Some("a"));
+        assert_eq!((told.of("a"), told.of("overflow")), (0, 2));
+        told.change(&mut active, 0, Some("b"));
+        assert_eq!((told.of("b"), told.of("overflow")), (2, 0), "another name has a place of its own");
+        told.change(&mut active, -2, Some("b"));
+        assert_eq!((told.of("b"), told.of("overflow")), (0, 0));
+        told.change(&mut active, 1, Some("a"));
+        assert_eq!((told.of("a"), told.of("overflow")), (1, 0), "and what opens later begins anew");
     }
 
     #[test]
@@ -169,7 +202,7 @@ mod tests {
         let (mut active, mut told) = (ActiveConnections::new(10), Told::default());
         told.change(&mut active, 2, Some("a"));
         active.forget_names();
-        told.0.clear();
+        told.by_name.clear();
         told.change(&mut active, 0, Some("a"));
         assert_eq!(told.of("a"), 2);
     }

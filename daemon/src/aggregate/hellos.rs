@@ -65,6 +65,12 @@ impl Hellos {
         self.by_cookie.pop(&cookie);
     }
 
+    /// Connections whose message is kept, and of how many it is at most.
+    #[must_use]
+    pub fn fill(&self) -> (usize, usize) {
+        (self.by_cookie.len(), KEPT.get())
+    }
+
     /// What became of the messages, since the start.
     #[must_use]
     pub fn outcomes(&self) -> Vec<(&'static str, u64)> {

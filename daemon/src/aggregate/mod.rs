@@ -20,7 +20,7 @@ pub use logs::OF_EVERY_EVENT as EVENT_ATTRIBUTES;
 pub use logs::violation::LISTEN_VIOLATION;
 pub use own::ALL as OWN_METRICS;
 #[cfg(test)]
-pub use status::{DNS_EVENT_RATE_LIMITED, LISTENERS_UNTRACKED};
+pub use status::{DNS_EVENT_RATE_LIMITED, LISTENERS_UNTRACKED, MEMORY_SHORT};
 pub use status::{Finding, Grade, Status, judge};
 #[cfg(test)]
 pub use status::{Lacking, SweepStatus};

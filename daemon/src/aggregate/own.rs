@@ -1,5 +1,7 @@
 //! What netsonde tells of itself: `netsonde.self.*`.
 
+use std::collections::HashMap;
+
 use netsonde_probes::descriptor::{Attribute as Key, AttributeType, Metric, MetricKind, Stability};
 
 use super::logs::violation::RULE as AUDIT_RULE;
@@ -34,6 +36,7 @@ keys! {
     CAPABILITY = "netsonde.capability", "name of a capability, as in capabilities(7)";
     API_REFUSAL = "netsonde.api.refusal", "forbidden, unauthorized (no token), host (a foreign name), body, head_too_large, malformed, timeout (it did not ask), stalled (it did not take its answer), too_many or accept_failed";
     RING = "netsonde.ring.name", "event_ring, payload_ring or process_ring, as in [limits]";
+    TABLE_NAME = "netsonde.table.name", "name of a table: active_flows (those with connections open), cgroups, dns_lookups (in flight), dns_streams, flow_names (names of servers that flows go by), hellos (first messages of TLS clients), listeners (limits.listeners), openings (of listeners), question_names (dns.question_names), rules (of the selection); in the kernel accepts, images, multipath_owners and openers";
     DESTINATION = "netsonde.export.destination", "where telemetry goes";
     EXPORT_SIGNAL = "netsonde.export.signal", "metrics (counted in points) or logs (counted in records)";
     SPOOL_STATE_KEY = "netsonde.spool.state", "active, disk_full or unavailable";
@@ -139,6 +142,20 @@ metrics! {
         "Measurements that were folded into an overflow series";
     SERIES_EXPIRED = "netsonde.self.series.expired", Counter, "{series}", [],
         "Series that were dropped because nothing was added for metrics.series_expiry";
+    SERIES_SHED = "netsonde.self.series.shed", Counter, "{series}", [],
+        "Series that were ended because memory ran short (limits.memory): what comes for them later is folded, or begins anew";
+    MEMORY = "netsonde.self.memory.usage", Gauge, "By", [],
+        "Memory in use that the kernel cannot take back by itself: of the control group if netsonde is alone in it, BPF maps included, else of the process";
+    MEMORY_LIMIT = "netsonde.self.memory.limit", Gauge, "By", [],
+        "Memory at most (limits.memory); absent without a limit";
+    MEMORY_STAGE = "netsonde.self.memory.stage", Gauge, "{stage}", [],
+        "How much detail is let go of because memory runs short: 0 for none, 5 at most";
+    TABLE = "netsonde.self.table.usage", Gauge, "{entry}", [TABLE_NAME],
+        "Entries of a table that has a limit";
+    TABLE_LIMIT = "netsonde.self.table.limit", Gauge, "{entry}", [TABLE_NAME],
+        "Entries that a table has at most";
+    API_CLIENTS_LIMIT = "netsonde.self.api.clients.limit", Gauge, "{client}", [],
+        "Clients of the local API at most (api.clients)";
     PROGRAM_TIME = "netsonde.self.program.run_time", Counter, "s", [PROGRAM_NAME],
         "Time spent in each BPF program; stays as it is unless self.program_statistics or kernel.bpf_stats_enabled is set";
     PROGRAM_RUNS = "netsonde.self.program.runs", Counter, "{run}", [PROGRAM_NAME],
@@ -214,6 +231,55 @@ impl Writer {
     }
 }
 
+/// When each counter of the daemon's own began. Those of a destination that a reload made anew, or of a rule that came
+/// back, count from zero again: they begin where the reading before ended, so that none ever falls.
+#[derive(Debug, Default)]
+pub struct Starts {
+    /// The last value and the start of each point.
+    known: HashMap<(&'static str, Vec<String>), (f64, u64)>,
+    last_unix_ns: Option<u64>,
+}
+
+impl Starts {
+    /// Sets the starts of a reading's points, and remembers them. As many are remembered as one reading has.
+    pub fn apply(&mut self, mut data: Vec<MetricData>) -> Vec<MetricData> {
+        let mut known = HashMap::with_capacity(self.known.len());
+        let mut read_unix_ns = self.last_unix_ns;
+        for of in &mut data {
+            if of.metric.kind != MetricKind::Counter {
+                continue;
+            }
+            for point in &mut of.points {
+                let value = match point.value {
+                    PointValue::Int(n) => n as f64,
+                    PointValue::Double(n) => n,
+                    PointValue::Histogram { .. } => continue,
+                };
+                let key = (of.metric.name, words(&point.attributes));
+                let start = match (self.known.get(&key), self.last_unix_ns) {
+                    (Some((before, start)), _) if *before <= value => *start,
+                    (_, Some(last)) => last,
+                    (_, None) => point.start_unix_ns,
+                };
+                point.start_unix_ns = start.min(point.time_unix_ns);
+                read_unix_ns = Some(point.time_unix_ns);
+                known.insert(key, (value, point.start_unix_ns));
+            }
+        }
+        (self.known, self.last_unix_ns) = (known, read_unix_ns);
+        data
+    }
+}
+
+/// The values of own attributes, which are all text.
+fn words(attributes: &[Attribute]) -> Vec<String> {
+    let text = |(_, value): &Attribute| match value {
+        AttributeValue::String(text) => text.to_string(),
+        _ => String::new(),
+    };
+    attributes.iter().map(text).collect()
+}
+
 /// A status as metrics. Always cumulative, since the daemon's start.
 #[must_use]
 pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
@@ -284,6 +350,16 @@ pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
     to.int(&SERIES_LIMIT, [], status.series.limit);
     to.int(&SERIES_FOLDED, [], status.series.folded);
     to.int(&SERIES_EXPIRED, [], status.series.expired);
+    to.int(&SERIES_SHED, [], status.series.shed);
+    to.int(&MEMORY, [], status.memory.usage);
+    if let Some(limit) = status.memory.limit {
+        to.int(&MEMORY_LIMIT, [], limit);
+    }
+    to.int(&MEMORY_STAGE, [], status.memory.stage.into());
+    for table in &status.tables {
+        to.int(&TABLE, [(&TABLE_NAME, table.name)], table.fill);
+        to.int(&TABLE_LIMIT, [(&TABLE_NAME, table.name)], table.limit);
+    }
     for program in &status.programs {
         let name = [(&PROGRAM_NAME, program.name)];
         let seconds = program.run_time_ns as f64 / 1e9;
@@ -295,6 +371,7 @@ pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
         to.int(&LACKING, [(&CAPABILITY, lacking.capability)], 1);
     }
     to.int(&API_CLIENTS, [], status.api.clients);
+    to.int(&API_CLIENTS_LIMIT, [], status.api.limit);
     to.int(&API_REQUESTS, [], status.api.requests);
     for (why, n) in &status.api.refused {
         to.int(&API_REFUSED, [(&API_REFUSAL, why)], *n);
@@ -318,4 +395,42 @@ pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
         }
     }
     to.data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::status::SeriesStatus;
+
+    fn reading(starts: &mut Starts, at: u64, folded: u64) -> (u64, i64) {
+        let series = SeriesStatus { folded, ..SeriesStatus::default() };
+        let status = Status { started_unix_ns: 5, series, ..Status::default() };
+        let data = starts.apply(metrics(&status, at));
+        let of = data.iter().find(|of| of.metric.name == SERIES_FOLDED.name).expect("there");
+        let PointValue::Int(n) = of.points[0].value else { panic!("a number") };
+        (of.points[0].start_unix_ns, n)
+    }
+
+    #[test]
+    fn a_counter_that_begins_anew_starts_where_the_reading_before_ended() {
+        let mut starts = Starts::default();
+        let seen = [(10, 0), (20, 7), (30, 7), (40, 2), (50, 3), (60, 0)];
+        let seen = seen.map(|(at, n)| reading(&mut starts, at, n));
+        assert_eq!(seen, [(5, 0), (5, 7), (5, 7), (30, 2), (30, 3), (50, 0)]);
+    }
+
+    #[test]
+    fn a_counter_that_was_away_begins_anew() {
+        let mut starts = Starts::default();
+        let lost = |losses: &[u64]| {
+            let losses =
+                losses.iter().map(|n| crate::aggregate::status::Loss { reason: "a", count: *n }).collect();
+            Status { started_unix_ns: 5, losses, ..Status::default() }
+        };
+        let mut start = |at, losses: &[u64]| {
+            let data = starts.apply(metrics(&lost(losses), at));
+            data.iter().find(|of| of.metric.name == LOSSES.name).map(|of| of.points[0].start_unix_ns)
+        };
+        assert_eq!([start(10, &[3]), start(20, &[]), start(30, &[9])], [Some(5), None, Some(20)]);
+    }
 }

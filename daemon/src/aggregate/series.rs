@@ -1,11 +1,16 @@
 //! All series: totals with their own start, expiry of those that rest, and a limit above which points fold
 //! into an overflow series and the fold is counted. Owned by one task; nothing here is shared or locked.
+//!
+//! A series ends in one of two ways, and in both only when all that was added has been exported: it has rested too long,
+//! or there is to be less than there is, and others moved more bytes of late. What is added for it later is told of under
+//! overflow, or by a series that begins where the last export ended, so that nothing is told twice. One that says how
+//! many connections are open does not end while there are any.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use netsonde_probes::descriptor::{Attribute as Key, Metric, MetricKind};
-use netsonde_probes::signals::flow::{MeasuredValue, Measurement};
+use netsonde_probes::signals::flow::{FLOW_IO, MeasuredValue, Measurement};
 
 use super::identity::{Identity, NamedFlow};
 use crate::config::{FlowAttribute, Metrics};
@@ -112,6 +117,19 @@ impl Series {
         let label = measurement.label.map(|(_, value)| value);
         Self { metric: measurement.metric, label, attributes, start_unix_ns, total, changed: true }
     }
+
+    /// A connection that is open but silent still counts as one.
+    fn holds(&self) -> bool {
+        self.metric.kind == MetricKind::UpDownCounter && !matches!(self.total, Total::Sum(0))
+    }
+}
+
+/// Bytes, where that is what was measured.
+fn moved(measurement: &Measurement<'_>) -> u64 {
+    match measurement.value {
+        MeasuredValue::Sum(n) if std::ptr::eq(measurement.metric, &FLOW_IO) => u64::try_from(n).unwrap_or(0),
+        _ => 0,
+    }
 }
 
 /// The series of one flow under one choice of attributes.
@@ -123,6 +141,8 @@ struct Group {
     /// Many.
     labelled: Vec<LabelledMetric>,
     last_change_unix_ns: u64,
+    /// What its flow moved of late: each export halves it.
+    recent_bytes: u64,
 }
 
 /// What the store knows of itself.
@@ -134,6 +154,8 @@ pub struct StoreStatistics {
     pub folded: u64,
     /// Series that were dropped because nothing was added for long.
     pub expired: u64,
+    /// Series that were ended because there is to be less.
+    pub shed: u64,
 }
 
 /// All series.
@@ -145,6 +167,8 @@ pub struct Store {
     overflow: Group,
     statistics: StoreStatistics,
     delta_since_unix_ns: u64,
+    /// Most series, where that is less than what is configured.
+    cap: Option<u64>,
 }
 
 impl Store {
@@ -159,23 +183,45 @@ impl Store {
             overflow,
             statistics: StoreStatistics::default(),
             delta_since_unix_ns: now_unix_ns,
+            cap: None,
         }
     }
 
     /// Takes over another configuration. Series keep their totals unless the choice of attributes or the
     /// temporality changed, which makes them other series: then it returns `true`.
     pub fn reconfigure(&mut self, config: Metrics, now_unix_ns: u64) -> bool {
-        let same = config.temporality == self.config.temporality
-            && config.attributes == self.config.attributes
-            && config.overrides == self.config.overrides;
+        let same = self.goes_on_under(&config);
         if same {
             self.config = config;
         } else {
-            let statistics = self.statistics;
+            let (statistics, cap) = (self.statistics, self.cap);
             *self = Self::new(config, now_unix_ns);
             self.statistics = StoreStatistics { series: 0, ..statistics };
+            self.cap = cap;
         }
         !same
+    }
+
+    /// Whether series keep their totals under another configuration. Where they do not, what they have is to be
+    /// collected before it is taken over.
+    #[must_use]
+    pub fn goes_on_under(&self, config: &Metrics) -> bool {
+        config.temporality == self.config.temporality
+            && config.attributes == self.config.attributes
+            && config.overrides == self.config.overrides
+    }
+
+    /// Holds fewer series than is configured, if that is less; `None` for as many. Those that are too many end with
+    /// the next [`Self::shed`], new ones get no room from now on.
+    pub fn set_cap(&mut self, cap: Option<u64>) {
+        self.cap = cap;
+    }
+
+    /// Most series now.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        let configured = u64::from(self.config.series_limit.get());
+        self.cap.map_or(configured, |cap| cap.min(configured))
     }
 
     /// What the store knows of itself.
@@ -188,11 +234,12 @@ impl Store {
     pub fn add<'a>(
         &mut self,
         flow: Option<&NamedFlow>,
-        measurements: impl Iterator<Item = Measurement<'a>>,
+        measurements: impl Iterator<Item = Measurement<'a>> + Clone,
         since_unix_ns: u64,
         now_unix_ns: u64,
     ) {
         let mut identities: Vec<Option<Identity>> = vec![None; self.choices.len()];
+        let bytes = measurements.clone().map(|m| moved(&m)).fold(0, u64::saturating_add);
         for measurement in measurements {
             let Some(flow) = flow else {
                 self.fold(measurement, since_unix_ns);
@@ -202,6 +249,13 @@ impl Store {
             let identity =
                 identities[choice].get_or_insert_with(|| Identity::of(flow, &self.choices[choice])).clone();
             self.add_one(choice, identity, measurement, since_unix_ns, now_unix_ns);
+        }
+        if bytes > 0 {
+            for (choice, identity) in identities.into_iter().enumerate() {
+                if let Some(group) = identity.and_then(|identity| self.groups.get_mut(&(choice, identity))) {
+                    group.recent_bytes = group.recent_bytes.saturating_add(bytes);
+                }
+            }
         }
     }
 
@@ -242,7 +296,7 @@ impl Store {
         now_unix_ns: u64,
         add: impl FnOnce(&mut Group, bool) -> Added,
     ) {
-        let full = self.statistics.series >= u64::from(self.config.series_limit.get());
+        let full = self.statistics.series >= self.limit();
         let Some(group) = (match self.groups.get_mut(&key) {
             Some(group) => Some(group),
             None if full => None,
@@ -328,6 +382,45 @@ impl Store {
         self.delta_since_unix_ns = now_unix_ns;
     }
 
+    /// Ends series where there are more than the cap, those first whose flows moved least of late, so that an eighth
+    /// has room for others that may move more. To be called when all was collected, so that nothing is lost with them.
+    /// Gives how many ended.
+    pub fn shed(&mut self) -> u64 {
+        let Some(cap) = self.cap.filter(|cap| *cap <= self.statistics.series) else { return 0 };
+        debug_assert!(
+            self.groups.values().flat_map(|g| &g.series).all(|s| !s.changed),
+            "not all is collected"
+        );
+        let mut order: Vec<(u64, usize)> =
+            self.groups.values().map(|group| (group.recent_bytes, group.len())).collect();
+        order.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        // As many groups as there is room for; of those that moved as little as the last of them, only so many.
+        let (mut room, mut least, mut of_least) = (cap - cap / 8, u64::MAX, 0_u64);
+        for (bytes, len) in order {
+            let Some(left) = room.checked_sub(len as u64) else { break };
+            of_least = if bytes == least { of_least + 1 } else { 1 };
+            (room, least) = (left, bytes);
+        }
+        let before = self.statistics.series;
+        self.groups.retain(|_, group| {
+            let keeps = group.recent_bytes > least || (group.recent_bytes == least && of_least > 0);
+            if keeps {
+                of_least -= u64::from(group.recent_bytes == least);
+                return true;
+            }
+            let len = group.len();
+            group.labelled = Vec::new();
+            group.series.retain(Series::holds);
+            group.series.shrink_to_fit();
+            self.statistics.series -= (len - group.len()) as u64;
+            !group.series.is_empty()
+        });
+        self.groups.shrink_to(2 * self.groups.len());
+        let ended = before - self.statistics.series;
+        self.statistics.shed += ended;
+        ended
+    }
+
     fn expire(&mut self, now_unix_ns: u64) {
         let expiry = u64::try_from(self.config.series_expiry.as_nanos()).unwrap_or(u64::MAX);
         let mut gone = 0;
@@ -338,13 +431,11 @@ impl Store {
                 of_metric.series.retain(|_, labelled| !rested(labelled.last_change_unix_ns));
             }
             gone += (before - group.labelled_len()) as u64;
+            group.recent_bytes /= 2;
             let rested = rested(group.last_change_unix_ns);
-            // A connection that is open but silent still counts as one.
-            let holds =
-                |s: &Series| s.metric.kind == MetricKind::UpDownCounter && !matches!(s.total, Total::Sum(0));
-            let keep = !rested || group.series.iter().any(holds);
+            let keep = !rested || group.series.iter().any(Series::holds);
             if !keep {
-                gone += (group.series.len() + group.labelled_len()) as u64;
+                gone += group.len() as u64;
             }
             keep
         });
@@ -361,12 +452,17 @@ enum Added {
 
 impl Group {
     fn new(base: Vec<Attribute>, now_unix_ns: u64) -> Self {
-        Self { base, series: Vec::new(), labelled: Vec::new(), last_change_unix_ns: now_unix_ns }
+        let (series, labelled) = (Vec::new(), Vec::new());
+        Self { base, series, labelled, last_change_unix_ns: now_unix_ns, recent_bytes: 0 }
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut Series> {
         let labelled = self.labelled.iter_mut().flat_map(|of| of.series.values_mut());
         self.series.iter_mut().chain(labelled.map(|labelled| &mut labelled.series))
+    }
+
+    fn len(&self) -> usize {
+        self.series.len() + self.labelled_len()
     }
 
     fn labelled_len(&self) -> usize {

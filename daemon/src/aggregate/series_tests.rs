@@ -103,7 +103,7 @@ fn above_the_limit_points_fold_and_nothing_is_lost() {
     assert_eq!(sums(&data, "netsonde.flow.io"), [100, 100, 803]);
     let overflow = data[0].points.iter().filter(|p| p.attributes.iter().any(|(k, _)| *k == OVERFLOW));
     assert_eq!(overflow.count(), 1);
-    assert_eq!(store.statistics(), StoreStatistics { series: 2, folded: 9, expired: 0 });
+    assert_eq!(store.statistics(), StoreStatistics { series: 2, folded: 9, expired: 0, shed: 0 });
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_series_that_rests_expires_unless_it_holds_a_connection() {
     store.collect(62 * SECOND);
     let data = store.collect(63 * SECOND);
     assert_eq!(sums(&data, "netsonde.flow.io"), [5], "the flow with an open connection stays");
-    assert_eq!(store.statistics(), StoreStatistics { series: 2, folded: 0, expired: 1 });
+    assert_eq!(store.statistics(), StoreStatistics { series: 2, folded: 0, expired: 1, shed: 0 });
     store.add(Some(&flow(80)), [sent(2)].into_iter(), 63 * SECOND, 64 * SECOND);
     let data = store.collect(64 * SECOND);
     let back = data[0].points.iter().find(|p| p.value == PointValue::Int(2)).expect("a new series");
@@ -215,7 +215,7 @@ fn labelled_series_above_the_limit_fold() {
     }
     let expected = [("a", 6), ("b", 3), ("", 6)].map(|(name, n)| (name.to_owned(), n));
     assert_eq!(lookups(&store.collect(2 * SECOND)), expected.into());
-    assert_eq!(store.statistics(), StoreStatistics { series: 2, folded: 2, expired: 0 });
+    assert_eq!(store.statistics(), StoreStatistics { series: 2, folded: 2, expired: 0, shed: 0 });
 }
 
 #[test]
@@ -226,10 +226,238 @@ fn a_labelled_series_that_rests_expires_beside_others_of_its_flow() {
         look_up(&mut store, "always", at);
     }
     store.collect(70 * SECOND);
-    assert_eq!(store.statistics(), StoreStatistics { series: 1, folded: 0, expired: 1 });
+    assert_eq!(store.statistics(), StoreStatistics { series: 1, folded: 0, expired: 1, shed: 0 });
     assert_eq!(lookups(&store.collect(71 * SECOND)).len(), 1);
     store.collect(200 * SECOND);
-    assert_eq!(store.statistics(), StoreStatistics { series: 0, folded: 0, expired: 2 });
+    assert_eq!(store.statistics(), StoreStatistics { series: 0, folded: 0, expired: 2, shed: 0 });
+}
+
+/// Bytes by port, overflow under 0.
+fn by_port(data: &[MetricData], metric: &str) -> BTreeMap<i64, (i64, u64)> {
+    let points = data.iter().filter(|d| d.metric.name == metric).flat_map(|d| &d.points);
+    let of = |p: &Point| {
+        let port = p.attributes.iter().find_map(|(key, value)| match value {
+            AttributeValue::Int(port) if *key == "server.port" => Some(*port),
+            _ => None,
+        });
+        let PointValue::Int(n) = p.value else { panic!("a sum") };
+        (port.unwrap_or(0), (n, p.start_unix_ns))
+    };
+    points.map(of).collect()
+}
+
+#[test]
+fn the_flows_that_move_most_keep_their_series_and_the_others_fold() {
+    let mut store = Store::new(config(100), 0);
+    let measure = |store: &mut Store, at: u64| {
+        for port in 1..=10_u16 {
+            let moved = [sent(i64::from(port) * 100)];
+            store.add(Some(&flow(port)), moved.into_iter(), (at - 1) * SECOND, at * SECOND);
+        }
+        by_port(&store.collect(at * SECOND), "netsonde.flow.io")
+    };
+    assert_eq!(measure(&mut store, 1).len(), 10);
+    store.set_cap(Some(4));
+    assert_eq!((store.limit(), store.shed()), (4, 6));
+    assert_eq!((store.statistics().series, store.statistics().shed), (4, 6));
+    let seen = measure(&mut store, 2);
+    assert_eq!(seen.keys().copied().collect::<Vec<_>>(), [0, 7, 8, 9, 10]);
+    assert_eq!(seen[&10], (2000, 0), "a series that is kept goes on");
+    assert_eq!(seen[&0], (100 + 200 + 300 + 400 + 500 + 600, SECOND), "and the others are in one");
+    // There is room again: what comes begins where it was told of last.
+    store.set_cap(None);
+    assert_eq!(store.shed(), 0);
+    assert_eq!(measure(&mut store, 3)[&1], (100, 2 * SECOND));
+    assert_eq!(store.statistics().folded, 6);
+}
+
+#[test]
+fn an_eighth_has_room_for_those_that_move_more_and_the_past_is_forgotten() {
+    let mut store = Store::new(config(100), 0);
+    store.set_cap(Some(16));
+    let mut at = 0;
+    let mut round = |store: &mut Store, ports: std::ops::Range<u16>, n| {
+        at += 1;
+        for port in ports {
+            store.add(Some(&flow(port)), [sent(n)].into_iter(), (at - 1) * SECOND, at * SECOND);
+        }
+        let seen = by_port(&store.collect(at * SECOND), "netsonde.flow.io");
+        store.shed();
+        seen.keys().filter(|port| **port > 100).count()
+    };
+    assert_eq!(round(&mut store, 1..17, 1_000), 0);
+    let mut seen = 0;
+    for _ in 0..12 {
+        seen = round(&mut store, 101..117, 10_000);
+    }
+    assert_eq!(seen, 16, "those that were there first gave way");
+    assert!(store.statistics().series <= 16);
+}
+
+#[test]
+fn a_flow_with_open_connections_keeps_their_number_and_nothing_else() {
+    let mut store = Store::new(config(100), 0);
+    for port in 1..=4 {
+        store.add(Some(&flow(port)), [sent(100), active(2)].into_iter(), 0, SECOND);
+    }
+    store.collect(SECOND);
+    store.set_cap(Some(0));
+    assert_eq!(store.shed(), 4);
+    for port in 1..=4 {
+        store.add(Some(&flow(port)), [sent(10), active(-1)].into_iter(), SECOND, 2 * SECOND);
+    }
+    let data = store.collect(2 * SECOND);
+    assert_eq!(sums(&data, "netsonde.tcp.connections.active"), [1, 1, 1, 1]);
+    assert_eq!(sums(&data, "netsonde.flow.io"), [40], "folded");
+}
+
+mod sequences {
+    //! Whatever is done in whatever order, a receiver that follows the rules of OTLP counts what was measured.
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Measure(u16, i64),
+        Look(u8),
+        Collect,
+        Wait(u64),
+        Cap(Option<u64>),
+        /// Temporality, and whether attributes change.
+        Reload(Temporality, bool),
+        Restart,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let temporality = prop_oneof![Just(Temporality::Cumulative), Just(Temporality::Delta)];
+        prop_oneof![
+            8 => (0u16..9, 1i64..1000).prop_map(|(port, n)| Step::Measure(port, n)),
+            2 => (0u8..4).prop_map(Step::Look),
+            6 => Just(Step::Collect),
+            2 => (1u64..80).prop_map(Step::Wait),
+            2 => proptest::option::of(0u64..8).prop_map(Step::Cap),
+            1 => (temporality, any::<bool>()).prop_map(|(t, change)| Step::Reload(t, change)),
+            1 => Just(Step::Restart),
+        ]
+    }
+
+    /// Adds up deltas, and the last of each stretch of cumulative points with one start.
+    #[derive(Default)]
+    struct Receiver {
+        deltas: i64,
+        deltas_until: u64,
+        /// By attributes: start, time and value of the last point.
+        cumulative: BTreeMap<String, (u64, u64, i64)>,
+        ended: i64,
+    }
+
+    impl Receiver {
+        fn take(&mut self, data: &[MetricData]) -> Result<(), TestCaseError> {
+            let mut seen = BTreeSet::new();
+            let mut deltas_until = self.deltas_until;
+            for of in data {
+                prop_assert!(seen.insert(of.metric.name), "a metric is there twice");
+                for point in &of.points {
+                    let n = match &point.value {
+                        PointValue::Int(n) => *n,
+                        PointValue::Histogram { counts, .. } => counts.iter().sum::<u64>().cast_signed(),
+                        PointValue::Double(_) => panic!("neither"),
+                    };
+                    prop_assert!(point.start_unix_ns <= point.time_unix_ns, "{:?}", point);
+                    let key = format!("{} {:?}", of.metric.name, point.attributes);
+                    if of.temporality == Temporality::Delta {
+                        prop_assert!(n > 0, "nothing new");
+                        prop_assert!(
+                            point.start_unix_ns >= self.deltas_until,
+                            "intervals overlap: {:?}",
+                            point
+                        );
+                        deltas_until = deltas_until.max(point.time_unix_ns);
+                        self.deltas += n;
+                        continue;
+                    }
+                    let now = (point.start_unix_ns, point.time_unix_ns, n);
+                    if let Some((start, time, before)) = self.cumulative.insert(key, now) {
+                        if start == now.0 {
+                            prop_assert!(before <= n, "fell from {before}: {:?}", point);
+                        } else {
+                            prop_assert!(
+                                time <= now.0,
+                                "a series began before its predecessor ended: {:?}",
+                                point
+                            );
+                            self.ended += before;
+                        }
+                    }
+                }
+            }
+            self.deltas_until = deltas_until;
+            Ok(())
+        }
+
+        fn sum(&self) -> i64 {
+            self.deltas + self.ended + self.cumulative.values().map(|(.., n)| n).sum::<i64>()
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+        #[test]
+        fn nothing_is_counted_twice_or_lost(steps in proptest::collection::vec(step(), 1..80), limit in 1u32..20) {
+            let mut now = 1_000 * SECOND;
+            let mut since = now;
+            let mut config = config(limit);
+            let mut store = Store::new(config.clone(), now);
+            let (mut receiver, mut measured) = (Receiver::default(), 0);
+            for step in steps.into_iter().chain([Step::Collect]) {
+                now += SECOND / 10;
+                match step {
+                    Step::Measure(port, n) => {
+                        let flow = (port > 0).then(|| flow(port));
+                        store.add(flow.as_ref(), [sent(n)].into_iter(), since, now);
+                        measured += n;
+                    }
+                    Step::Look(name) => {
+                        let (labels, measurement) = looked_up(&name.to_string());
+                        store.add_labelled(&flow(53), &labels, measurement, since, now);
+                        measured += 3;
+                    }
+                    Step::Collect => {
+                        receiver.take(&store.collect(now))?;
+                        store.shed();
+                        since = now;
+                    }
+                    Step::Wait(seconds) => now += seconds * SECOND,
+                    Step::Cap(cap) => store.set_cap(cap),
+                    Step::Reload(temporality, change) => {
+                        config.temporality = temporality;
+                        if change {
+                            config.attributes = if config.attributes.len() > 1 {
+                                [FlowAttribute::ServerPort].into()
+                            } else {
+                                FlowAttribute::DEFAULT.into()
+                            };
+                        }
+                        // As the task does.
+                        if !store.goes_on_under(&config) {
+                            receiver.take(&store.collect(now))?;
+                            since = now;
+                        }
+                        store.reconfigure(config.clone(), now);
+                    }
+                    Step::Restart => {
+                        receiver.take(&store.collect(now))?;
+                        now += SECOND;
+                        since = now;
+                        store = Store::new(config.clone(), now);
+                    }
+                }
+            }
+            prop_assert_eq!(receiver.sum(), measured);
+        }
+    }
 }
 
 fn starts(data: &[MetricData]) -> Vec<(u64, u64)> {

@@ -12,6 +12,9 @@ pub const DNS_EVENT_RATE_LIMITED: &str = "dns_event_rate_limited";
 /// More listeners are open than are followed between sweeps; as a reason for a loss.
 pub const LISTENERS_UNTRACKED: &str = "listeners_untracked";
 
+/// There was too little memory to write events; as a reason for a loss.
+pub const MEMORY_SHORT: &str = "memory_short";
+
 /// Everything there is to know of the daemon.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Status {
@@ -51,6 +54,10 @@ pub struct Status {
     pub violations: Vec<(String, u64)>,
     /// The series.
     pub series: SeriesStatus,
+    /// Tables that have a limit, besides those that are told of elsewhere.
+    pub tables: Vec<TableStatus>,
+    /// Memory, and what is let go of for want of it.
+    pub memory: MemoryStatus,
     /// Each BPF program.
     pub programs: Vec<ProgramStatus>,
     /// The local API.
@@ -67,6 +74,17 @@ pub struct RingStatus {
     /// The most that waited in it since the sweep before, in bytes.
     pub fill: u64,
     /// What it holds at most.
+    pub limit: u64,
+}
+
+/// A table that has a limit.
+#[derive(Debug, Clone, Serialize)]
+pub struct TableStatus {
+    /// Its name.
+    pub name: &'static str,
+    /// Entries.
+    pub fill: u64,
+    /// Entries at most.
     pub limit: u64,
 }
 
@@ -231,6 +249,60 @@ pub struct SeriesStatus {
     pub folded: u64,
     /// Series dropped after resting.
     pub expired: u64,
+    /// Series ended for want of memory.
+    pub shed: u64,
+}
+
+/// Memory.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct MemoryStatus {
+    /// Bytes in use that the kernel cannot take back by itself.
+    pub usage: u64,
+    /// Bytes at most, if there is a limit.
+    pub limit: Option<u64>,
+    /// How much is let go of, 0 for nothing.
+    pub stage: u8,
+    /// The highest stage.
+    pub stages: u8,
+    /// Most series; `None` for what is configured.
+    pub series: Option<u64>,
+    /// How often the caches of names and processes are halved.
+    pub caches_halved: u32,
+    /// Events are written.
+    pub events: bool,
+}
+
+impl MemoryStatus {
+    /// What is let go of.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let Some(series) = self.series.filter(|_| self.stage > 0) else {
+            return "all detail is kept".to_owned();
+        };
+        let mut said = format!(
+            "stage {} of {}: at most {series} series, of the flows that move most, the others are folded",
+            self.stage, self.stages
+        );
+        if self.caches_halved > 0 {
+            said.push_str(&format!("; names and ended processes cut to 1/{}", 1 << self.caches_halved));
+        }
+        if !self.events {
+            said.push_str("; no events");
+        }
+        said
+    }
+
+    fn finding(&self) -> Finding {
+        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let grade = if self.stage > 0 { Grade::Degraded } else { Grade::Ok };
+        let said = match self.limit {
+            None => format!("{:.1} MiB, no limit", mebibytes(self.usage)),
+            Some(limit) => {
+                format!("{:.1} of {:.1} MiB, {}", mebibytes(self.usage), mebibytes(limit), self.sentence())
+            }
+        };
+        finding(grade, "memory", said)
+    }
 }
 
 /// One BPF program.
@@ -418,6 +490,7 @@ pub fn judge(status: &Status) -> Vec<Finding> {
     let grade = self::grade(&status.recent, recent::FOLDED);
     let said = format!("{} of {} held, {} measurements folded", s.held, s.limit, s.folded);
     findings.push(finding(grade, "series", said));
+    findings.push(status.memory.finding());
     let api = &status.api;
     let refused: Vec<_> =
         api.refused.iter().filter(|(_, n)| *n > 0).map(|(why, n)| format!("{n} {why}")).collect();
@@ -576,6 +649,28 @@ mod tests {
         lane.spool = Some(spool("active", None));
         lane.failures = 1;
         assert_eq!(of(&lane), (Grade::Degraded, text.to_owned()), "nothing gets through");
+    }
+
+    #[test]
+    fn what_is_let_go_of_for_want_of_memory_is_said() {
+        let mut status = running();
+        status.memory = MemoryStatus { usage: 3 << 20, events: true, stages: 5, ..MemoryStatus::default() };
+        let said = |status: &Status| {
+            let findings = judge(status);
+            let memory = findings.into_iter().find(|f| f.subject == "memory").expect("a line");
+            (memory.grade, memory.text)
+        };
+        assert_eq!(said(&status), (Grade::Ok, "3.0 MiB, no limit".to_owned()));
+        status.memory.limit = Some(4 << 20);
+        assert_eq!(said(&status), (Grade::Ok, "3.0 of 4.0 MiB, all detail is kept".to_owned()));
+        let shed =
+            MemoryStatus { stage: 5, series: Some(31), caches_halved: 3, events: false, ..status.memory };
+        status.memory = shed;
+        let (grade, text) = said(&status);
+        assert_eq!(grade, Grade::Degraded);
+        for part in ["stage 5 of 5", "at most 31 series", "1/8", "no events"] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod inventory;
 mod listening;
 mod lookups;
+mod memory;
+mod tables;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use inventory::KnownPlaces;
 use listening::Listening;
 use lookups::{dns_status, names_config, question_limits, rate_limit};
+use memory::{FLOWS_A_READING, Memory};
 
 use super::active::ActiveConnections;
 use super::dns::{Dns, RateLimit, Sums};
@@ -31,8 +34,8 @@ use super::recent::{self, Recent};
 use super::series::Store;
 use super::status::{
     ApiStatus, DNS_EVENT_RATE_LIMITED, DestinationStatus, LISTENERS_UNTRACKED, Lacking, LaneStatus, Loss,
-    ProcessStatus, ProgramStatus, RingStatus, RuleStatus, SeriesStatus, SignalStatus, SpoolStatus, Status,
-    SweepStatus,
+    MEMORY_SHORT, ProcessStatus, ProgramStatus, RingStatus, RuleStatus, SeriesStatus, SignalStatus,
+    SpoolStatus, Status, SweepStatus,
 };
 use super::{logs, own};
 use crate::api::Counts;
@@ -44,6 +47,7 @@ use crate::export::{
     DestinationStatistics, Exporters, LossReason, Signal, SignalStatistics, SpoolState, SpoolStatistics,
 };
 use crate::history::Recorder;
+use crate::memory::Moment;
 use crate::progress::{Progress, Stage};
 use crate::select::{Selection, Selections, user_id, with_facts};
 use crate::telemetry::{LogRecord, MetricData, Telemetry};
@@ -123,7 +127,9 @@ pub struct Aggregation {
     /// The most since the last sweep.
     lag_ns: u64,
     recent: Recent,
+    memory: Memory,
     own: Option<OwnProcess>,
+    own_starts: own::Starts,
     status: Status,
     publish: Publish,
 }
@@ -211,7 +217,9 @@ impl Aggregation {
             last_sweep_unix_ns: now,
             lag_ns: 0,
             recent: Recent::default(),
+            memory: Memory::new(config.limits.memory),
             own: OwnProcess::find(),
+            own_starts: own::Starts::default(),
             status,
             publish,
             config,
@@ -240,6 +248,7 @@ impl Aggregation {
                 _ = flush.tick() => {
                     self.flush_logs();
                     self.show_inventory();
+                    self.watch_memory(Moment::Between);
                 }
                 () = self.exporters.abandoned() => break End::Abandoned,
             }
@@ -275,6 +284,12 @@ impl Aggregation {
                 self.processes.reconfigure(process_limit(&config), keep_ended(&config), masker(&config));
                 self.selections.replace(Selection::new(&config.select));
                 self.live.set_limit(listener_limit(&config));
+                if !self.series.goes_on_under(&config.metrics) {
+                    // They end here, and those that come begin here.
+                    let ended = self.series.collect(now);
+                    self.exporters.send(&Telemetry::Metrics(Arc::new(ended)));
+                    self.last_sweep_unix_ns = now;
+                }
                 if self.series.reconfigure(config.metrics.clone(), now) {
                     self.active.forget_names();
                 }
@@ -287,6 +302,7 @@ impl Aggregation {
                     }
                 }
                 self.config = *config;
+                self.reconfigure_memory();
                 self.tell_active_again(&clock);
                 let config = self.config.clone();
                 self.reconfigure_audit(&config, &clock);
@@ -393,7 +409,9 @@ impl Aggregation {
         self.violated = false;
         if !self.pending_logs.is_empty() {
             let records = std::mem::take(&mut self.pending_logs);
-            self.exporters.send(&Telemetry::Logs(Arc::new(records)));
+            if self.memory.takes_events(records.len()) {
+                self.exporters.send(&Telemetry::Logs(Arc::new(records)));
+            }
         }
     }
 
@@ -417,8 +435,11 @@ impl Aggregation {
                     self.holders.clone_from(holders);
                 }
                 let since = self.last_sweep_unix_ns;
-                for (flow, counts) in &sweep.flows {
-                    self.take_flow(flow, counts, since, &clock);
+                for flows in sweep.flows.chunks(FLOWS_A_READING) {
+                    for (flow, counts) in flows {
+                        self.take_flow(flow, counts, since, &clock);
+                    }
+                    self.watch_memory(Moment::Between);
                 }
                 self.take_lookups(&clock);
                 self.names.forget(clock.boot_ns());
@@ -432,10 +453,13 @@ impl Aggregation {
                 self.status.sweep.failed += 1;
             }
         }
-        self.note(report, now);
-        data.extend(own::metrics(&self.status, now));
         // Events that came before the sweep are told before its sums.
         self.flush_logs();
+        if report.sweep.is_ok() {
+            self.watch_memory(Moment::Export);
+        }
+        self.note(report, now);
+        data.extend(self.own_starts.apply(own::metrics(&self.status, now)));
         self.exporters.send(&Telemetry::Metrics(Arc::new(data)));
         self.publish.status.send_replace(self.status.clone());
     }
@@ -455,7 +479,7 @@ impl Aggregation {
         }
         let named = self.observed(flow, clock);
         if let Some(named) = &named {
-            self.series.add(Some(named), measured.into_iter(), since, now);
+            self.series.add(Some(named), measured.iter().copied(), since, now);
         }
         self.tell_active(flow, change, named.as_ref(), now);
     }
@@ -482,10 +506,14 @@ impl Aggregation {
         let Self { active, series, config, .. } = self;
         let transport = flow.transport;
         let chosen = config.metrics.attributes_of(flow::active_metric(transport).name);
-        active.change(flow, change, named, chosen, |named, change| {
-            if change != 0 {
-                series.add(Some(named), [flow::active(transport, change)].into_iter(), now, now);
+        active.change(flow, change, named, chosen, |named, change, folded| {
+            if change == 0 {
+                return folded;
             }
+            let before = series.statistics().folded;
+            let named = (!folded).then_some(named);
+            series.add(named, [flow::active(transport, change)].into_iter(), now, now);
+            series.statistics().folded > before
         });
     }
 
@@ -565,6 +593,7 @@ impl Aggregation {
     }
 
     fn note(&mut self, report: &SweepReport, now: u64) {
+        let tables = self.tables(&report.tables);
         let status = &mut self.status;
         status.read_unix_ns = now;
         status.signals = report
@@ -578,7 +607,8 @@ impl Aggregation {
             .collect();
         let limited = (DNS_EVENT_RATE_LIMITED, self.dns_events_dropped);
         let untracked = (LISTENERS_UNTRACKED, self.listening.untracked());
-        let losses = report.losses.iter().chain([&limited, &untracked]);
+        let short = (MEMORY_SHORT, self.memory.events_shed());
+        let losses = report.losses.iter().chain([&limited, &untracked, &short]);
         status.losses = losses.map(|&(reason, count)| Loss { reason, count }).collect();
         status.programs = report
             .programs
@@ -632,10 +662,13 @@ impl Aggregation {
         let (store, listeners) = (self.series.statistics(), self.listeners.statistics());
         status.series = SeriesStatus {
             held: store.series + listeners.series,
-            limit: self.config.metrics.series_limit.get().into(),
+            limit: self.series.limit(),
             folded: store.folded + self.listeners_folded,
             expired: store.expired,
+            shed: store.shed,
         };
+        status.memory = self.memory.status();
+        status.tables = tables;
         let api = &self.around.api;
         status.api = ApiStatus {
             clients: api.clients(),

@@ -5,6 +5,7 @@
 //! within its limits, and [`counts`] tells what became of them.
 
 mod admit;
+mod asked;
 pub mod counts;
 mod history;
 mod listen;

@@ -74,6 +74,12 @@ impl Live {
         self.limit = limit;
     }
 
+    /// Rows, and at most.
+    #[must_use]
+    pub fn fill(&self) -> (usize, usize) {
+        (self.rows.len(), self.limit)
+    }
+
     /// How many there is room for.
     #[must_use]
     pub fn limit(&self) -> usize {

@@ -92,6 +92,12 @@ impl Openings {
         self.closed.clear();
     }
 
+    /// Openings that are followed, and at most.
+    #[must_use]
+    pub fn fill(&self) -> (usize, usize) {
+        (self.open.len(), self.limit)
+    }
+
     /// Openings that are not followed because there are too many, since the start.
     #[must_use]
     pub fn untracked(&self) -> u64 {

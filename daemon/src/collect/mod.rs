@@ -13,7 +13,7 @@ use anyhow::{Context, anyhow};
 use netsonde_probes::capabilities::{Until, needed_until};
 use netsonde_probes::select::RuleMatches;
 use netsonde_probes::{
-    Options, ProbeError, Probes, ProgramRuntime, Records, RingFill, Settings, SignalStatus, Sweep,
+    Options, ProbeError, Probes, ProgramRuntime, Records, RingFill, Settings, SignalStatus, Sweep, TableFill,
 };
 use rustix::thread::CapabilitySet;
 use tokio::sync::{mpsc, oneshot};
@@ -70,6 +70,8 @@ pub struct SweepReport {
     pub programs: Vec<ProgramRuntime>,
     /// How full the rings were since the report before.
     pub rings: Vec<RingFill>,
+    /// How full the kernel's tables are.
+    pub tables: Vec<TableFill>,
     /// Flows that one interval can hold.
     pub flow_capacity: u32,
 }
@@ -258,6 +260,7 @@ fn report(probes: &mut Probes) -> SweepReport {
         signals: probes.signals(),
         programs: probes.program_runtimes(),
         rings: probes.ring_fills(),
+        tables: probes.table_fills(),
         flow_capacity: probes.flow_capacity(),
     }
 }

@@ -180,6 +180,19 @@ pub struct Limits {
     pub processes: NonZeroU32,
     /// Rows of the inventory of what listens.
     pub listeners: NonZeroU32,
+    /// Memory, above whose greater part detail is let go of.
+    pub memory: MemoryLimit,
+}
+
+/// Which limit of memory netsonde keeps to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// The one of its control group, if there is any.
+    Auto,
+    /// None.
+    None,
+    /// This many bytes, or the control group's limit where that is less.
+    Bytes(u64),
 }
 
 /// What the daemon tells of itself.

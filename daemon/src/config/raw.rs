@@ -187,6 +187,7 @@ pub struct Limits {
     pub process_ring: Field<SizeText>,
     pub processes: Field<i64>,
     pub listeners: Field<i64>,
+    pub memory: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,7 +12,7 @@ use super::document::join_key;
 use super::export::{FileTarget, OtlpConfig, Protocol, Secret};
 use super::units::{format_duration, format_size};
 use super::words::Word;
-use super::{Config, Loaded, Origin};
+use super::{Config, Loaded, MemoryLimit, Origin};
 
 /// Writes every key with its effective value, and where that comes from as a comment. What comes out can be
 /// read as a configuration file again, headers excepted.
@@ -67,6 +67,12 @@ pub fn render(loaded: &Loaded) -> String {
     page.key("limits.process_ring", quoted(&format_size(limits.process_ring.get().into())));
     page.key("limits.processes", limits.processes);
     page.key("limits.listeners", limits.listeners);
+    let memory = match limits.memory {
+        MemoryLimit::Auto => "auto".to_owned(),
+        MemoryLimit::None => "none".to_owned(),
+        MemoryLimit::Bytes(bytes) => format_size(bytes),
+    };
+    page.key("limits.memory", quoted(&memory));
     page.section("api");
     let api = &config.api;
     page.key("api.socket", quoted(&api.socket.display().to_string()));

@@ -17,7 +17,8 @@ use super::select;
 use super::units::{format_size, parse_duration, parse_size};
 use super::words::{EventKind, FlowAttribute, Word, did_you_mean};
 use super::{
-    Config, Events, Export, Limits, Log, Metrics, Output, Overrides, Own, ProcessConfig, Secrets, Signals,
+    Config, Events, Export, Limits, Log, MemoryLimit, Metrics, Output, Overrides, Own, ProcessConfig,
+    Secrets, Signals,
 };
 use super::{api, audit, dns, history, tls};
 use crate::telemetry::Temporality;
@@ -268,6 +269,21 @@ fn limits(reader: &mut Reader<'_>, raw: raw::Limits) -> Limits {
             .value("limits.processes", raw.processes, DEFAULT_PROCESSES, |n| positive(*n, 4_194_304)),
         listeners: reader
             .value("limits.listeners", raw.listeners, DEFAULT_LISTENERS, |n| positive(*n, 1_048_576)),
+        memory: reader.value("limits.memory", raw.memory, MemoryLimit::Auto, |text| memory(text)),
+    }
+}
+
+fn memory(text: &str) -> Result<MemoryLimit, String> {
+    const RANGE: RangeInclusive<u64> = 8 << 20..=1 << 40;
+    match text {
+        "auto" => return Ok(MemoryLimit::Auto),
+        "none" => return Ok(MemoryLimit::None),
+        _ => {}
+    }
+    let (low, high) = (format_size(*RANGE.start()), format_size(*RANGE.end()));
+    match parse_size(text) {
+        Ok(bytes) if RANGE.contains(&bytes) => Ok(MemoryLimit::Bytes(bytes)),
+        _ => Err(format!("{text:?} is no limit; write \"auto\", \"none\", or a size from {low} to {high}")),
     }
 }
 

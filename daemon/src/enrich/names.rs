@@ -61,6 +61,10 @@ pub struct NameStatistics {
     pub evicted: u64,
     /// Addresses in answers that nothing led to from the question.
     pub unrelated: u64,
+    /// Flows whose name is decided.
+    pub decided: u64,
+    /// At most.
+    pub decisions: u64,
     /// Flows whose name was forgotten early because there were too many.
     pub undecided: u64,
 }
@@ -114,6 +118,7 @@ impl Names {
             self.cache.set_hosts(netsonde_dns::hosts::Hosts::default());
         }
         self.config = config;
+        self.make_room();
         self.refresh();
     }
 
@@ -210,6 +215,10 @@ impl Names {
 
     fn decide(&mut self, of: Peering, name: &Arc<str>, is_own: bool, now_ns: u64) {
         self.decided.put(of, Decision { name: Arc::clone(name), is_own, last_ns: now_ns });
+        self.make_room();
+    }
+
+    fn make_room(&mut self) {
         while self.decided.len() > self.config.decisions {
             self.decided.pop_lru();
             self.undecided += 1;
@@ -233,6 +242,8 @@ impl Names {
             held: self.cache.len() as u64,
             evicted: counts.evicted,
             unrelated: counts.unrelated,
+            decided: self.decided.len() as u64,
+            decisions: self.config.decisions as u64,
             undecided: self.undecided,
         }
     }

@@ -77,6 +77,8 @@ pub struct TableStatistics {
     pub unknown: u64,
     /// Control groups that are known by number.
     pub cgroups: u64,
+    /// At most.
+    pub cgroups_limit: u64,
     /// Control groups that were forgotten early because there are too many.
     pub cgroups_evicted: u64,
 }
@@ -124,8 +126,7 @@ impl ProcessTable {
     /// Changes the limits from the next walk on, and the masking of arguments at once; those that were not wanted
     /// before are known from the next exec on.
     pub fn reconfigure(&mut self, limit: usize, keep_ended_ns: u64, masker: Option<Masker>) {
-        self.limit = limit;
-        self.cgroups.set_limit(limit);
+        self.set_limit(limit);
         self.keep_ended_ns = keep_ended_ns;
         if masker != self.masker {
             self.masker = masker;
@@ -134,6 +135,18 @@ impl ProcessTable {
             }
             self.mask_again();
         }
+    }
+
+    /// Changes the limit from the next walk on.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+        self.cgroups.set_limit(limit);
+    }
+
+    /// Processes in the table that have not ended.
+    #[must_use]
+    pub fn living(&self) -> usize {
+        self.entries.values().filter(|entry| entry.ended.is_none()).count()
     }
 
     /// Arguments that were kept are masked as is wanted now, or dropped. Ancestors do not show theirs.
@@ -162,6 +175,7 @@ impl ProcessTable {
         TableStatistics {
             tracked: self.entries.len() as u64,
             cgroups: cgroups.tracked,
+            cgroups_limit: self.limit as u64,
             cgroups_evicted: cgroups.evicted,
             ..self.statistics
         }

@@ -126,6 +126,13 @@ impl Dns {
         self.multicast = multicast;
     }
 
+    /// Lookups in flight and streams that are followed, each with its limit.
+    #[must_use]
+    pub fn fills(&self) -> [(usize, usize); 2] {
+        let pending = (self.lookups.pending(), MatchLimits::default().pending);
+        [pending, (self.streams.len(), StreamLimits::default().streams)]
+    }
+
     /// Takes note of what is missing from the messages that come with this reading. To be called before them.
     pub fn begin(&mut self, reading: &Reading) {
         self.shed.note(reading);

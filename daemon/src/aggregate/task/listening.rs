@@ -41,6 +41,10 @@ impl Listening {
         self.judge.violations().map(|(rule, count)| (rule.to_owned(), count)).collect()
     }
 
+    pub fn fill(&self) -> (usize, usize) {
+        self.openings.fill()
+    }
+
     pub fn untracked(&self) -> u64 {
         self.openings.untracked()
     }

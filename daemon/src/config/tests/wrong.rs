@@ -200,6 +200,8 @@ fn wrong_values_say_what_is_right() {
         ("[limits]\nevent_ring = \"2KiB\"", "power of two from"),
         ("[limits]\nevent_ring = 4096", "such as \"1MiB\""),
         ("[limits]\nprocesses = 99999999999", "from 1 to 4194304"),
+        ("[limits]\nmemory = \"much\"", "\"auto\", \"none\", or a size from 8MiB to 1024GiB"),
+        ("[limits]\nmemory = \"7MiB\"", "a size from 8MiB"),
         ("[api]\nsocket = \"run/netsonde.sock\"", "begin it with /"),
         ("[api]\nlisten = \"9500\"", "no address with a port"),
         ("[api]\nlisten = \"0.0.0.0:9500\"", "set api.token_file, or listen on a loopback address"),
