@@ -159,7 +159,7 @@ fn assert_groups(hierarchy: Hierarchy, contexts: &[Context]) {
         let (seen, report) = grouped(&group, &client, to);
         match hierarchy {
             Hierarchy::Unified => assert_eq!(seen, format!("0::/{}", context.group)),
-            Hierarchy::Systemd => {
+            Hierarchy::Systemd | Hierarchy::Memory => {
                 assert!(!seen.contains(context.group), "it should be in another group there");
             }
         }
