@@ -138,8 +138,8 @@ fn a_limit_of_its_own_is_kept_by_letting_detail_go() {
     unlimited.wait("the flood", |seen| transmitted(seen) == sent).unwrap();
     let without = peak.end();
     end(unlimited);
-    // A third of what it would take beyond what it needs at rest, and a quarter above that as it begins earlier.
-    let limit = ((rest + (without - rest) / 3) * 5 / 4).next_multiple_of(MEBIBYTE);
+    // Half of what it would take beyond what it needs at rest, and a quarter above that as it begins earlier.
+    let limit = ((rest + (without - rest) / 2) * 5 / 4).next_multiple_of(MEBIBYTE);
     println!("{rest} at rest, {without} at most without a limit, limit {limit}");
     assert!(
         without > limit * 5 / 4,
@@ -194,7 +194,7 @@ fn the_limit_of_its_control_group_is_kept_by_letting_detail_go() {
     let seen = unlimited.wait("the flood", |seen| transmitted(seen) == sent).unwrap();
     let without = highest(&seen, "netsonde.self.memory.usage");
     end(unlimited);
-    let limit = ((rest + (without - rest) / 3) * 5 / 4).next_multiple_of(MEBIBYTE);
+    let limit = ((rest + (without - rest) / 2) * 5 / 4).next_multiple_of(MEBIBYTE);
     println!("{rest} at rest, {without} at most without a limit, limit {limit}");
     assert!(without > limit, "a flood that does not need the limit says nothing: {without} of {limit}");
     let limit_file = group.file("memory.limit_in_bytes");
@@ -211,7 +211,7 @@ fn the_limit_of_its_control_group_is_kept_by_letting_detail_go() {
 #[test]
 fn what_was_let_go_of_comes_back_when_there_is_room() {
     let _host = Host::acquire().unwrap();
-    let mut daemon = Daemon::start(&format!("{CONFIGURATION}[limits]\nmemory = \"8MiB\"\n")).unwrap();
+    let mut daemon = Daemon::start(&format!("{CONFIGURATION}[limits]\nmemory = \"4MiB\"\n")).unwrap();
     let stage = |daemon: &Daemon| daemon.status().unwrap()["status"]["memory"]["stage"].as_u64().unwrap();
     let last = || Ok(stage(&daemon) == 5);
     assert!(command::until(Duration::from_secs(20), last).unwrap(), "less than netsonde needs at rest");

@@ -274,7 +274,7 @@ fn limits(reader: &mut Reader<'_>, raw: raw::Limits) -> Limits {
 }
 
 fn memory(text: &str) -> Result<MemoryLimit, String> {
-    const RANGE: RangeInclusive<u64> = 8 << 20..=1 << 40;
+    const RANGE: RangeInclusive<u64> = 4 << 20..=1 << 40;
     match text {
         "auto" => return Ok(MemoryLimit::Auto),
         "none" => return Ok(MemoryLimit::None),
