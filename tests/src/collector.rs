@@ -104,5 +104,5 @@ pub fn taken(output: &Path) -> Result<Taken> {
             once.push_str(line);
         }
     }
-    Ok(Taken { telemetry: Telemetry::parse_any(&once)?, repeated })
+    Ok(Taken { telemetry: Telemetry::parse(&once)?, repeated })
 }

@@ -185,7 +185,7 @@ impl Traffic {
 
     /// Waits until the daemon has handed it to its destinations, and these had a moment to take it.
     pub fn wait_until_exported(&self, daemon: &Daemon) {
-        let written = || Telemetry::parse_any(&fs::read_to_string(daemon.output()).unwrap_or_default());
+        let written = || Telemetry::parse(&fs::read_to_string(daemon.output()).unwrap_or_default());
         let exported = command::until(PATIENCE, || Ok(self.is_in(&written()?))).unwrap();
         assert!(exported, "{}", self.told(&written().unwrap()));
         // These write it down at once, unless the machine is busy; then the daemon's next sweeps are late as well.

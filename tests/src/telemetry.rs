@@ -138,15 +138,6 @@ impl Telemetry {
     /// Reads lines of export requests, none of them with deltas. A last line without its end is still being written,
     /// and left out.
     pub fn parse(text: &str) -> Result<Self> {
-        let telemetry = Self::parse_any(text)?;
-        match telemetry.points.iter().find(|point| point.is_delta) {
-            Some(point) => bail!("{} is not cumulative: {point:?}", point.metric),
-            None => Ok(telemetry),
-        }
-    }
-
-    /// Likewise, of either temporality.
-    pub fn parse_any(text: &str) -> Result<Self> {
         let mut telemetry = Self::default();
         for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
             telemetry.add_request(line).with_context(|| format!("cannot read this line: {line}"))?;

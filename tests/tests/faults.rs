@@ -276,7 +276,7 @@ fn damaged_files_cost_the_records_they_had_and_these_are_counted() {
     let traffic = scene.traffic("damaged");
     traffic.wait_until_exported(&daemon);
     assert!(daemon.end().unwrap().success());
-    let written = Telemetry::parse_any(&fs::read_to_string(daemon.output()).unwrap()).unwrap();
+    let written = Telemetry::parse(&fs::read_to_string(daemon.output()).unwrap()).unwrap();
     let newest = |signal: &str| {
         let files = fs::read_dir(scene.spool().join("otlp").join(signal)).unwrap();
         let mut segments: Vec<_> = files.map(|file| file.unwrap().path()).collect();
