@@ -135,8 +135,7 @@ fn matches(attributes: &Attributes, filter: Filter) -> bool {
 }
 
 impl Telemetry {
-    /// Reads lines of export requests, none of them with deltas. A last line without its end is still being written,
-    /// and left out.
+    /// Reads lines of export requests. A last line without its end is still being written, and left out.
     pub fn parse(text: &str) -> Result<Self> {
         let mut telemetry = Self::default();
         for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
