@@ -54,7 +54,7 @@ test-unit: deps-test ## Tests that need neither root nor a kernel
 .PHONY: test-workspace
 test-workspace: deps-test ## All tests, against this kernel
 	cargo build --locked --workspace
-	$(AS_ROOT) cargo test --locked --workspace
+	$(AS_ROOT) scripts/test-workspace.sh
 
 .PHONY: test-faults
 test-faults: deps-test ## What fails around netsonde, and to it: nothing lost, nothing twice, memory stays flat
