@@ -12,7 +12,7 @@ outcome=${PIPESTATUS[0]}
 [ "$outcome" -eq 0 ] && exit 0
 
 # cargo ends with the targets that failed, each as the arguments that run it again.
-mapfile -t failed < <(sed -n 's/^    [`]\(-p .*\)[`]$/\1/p' "$log")
+mapfile -t failed < <(sed -n 's/^    .\(-p .*\).$/\1/p' "$log")
 [ "${#failed[@]}" -gt 0 ] || exit "$outcome"
 for target in "${failed[@]}"; do
     case $target in
