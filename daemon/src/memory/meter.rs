@@ -146,7 +146,7 @@ fn own_groups(cgroup: &str, mountinfo: &str) -> Option<(Names, Vec<PathBuf>)> {
         let (mut of_mount, mut of_system) = (of_mount.split(' ').skip(3), of_system.split(' '));
         let wanted = match of_system.next()? {
             "cgroup2" => names == V2,
-            "cgroup" => names == V1 && is_v1(of_system.last()?),
+            "cgroup" => names == V1 && is_v1(of_system.next_back()?),
             _ => false,
         };
         wanted.then_some((of_mount.next()?, of_mount.next()?))
