@@ -97,7 +97,7 @@ fn sums_come_to_what_was_sent_across_reloads_and_a_restart() {
         assert!(of_flow().any(|point| point.is_delta) && of_flow().any(|point| !point.is_delta));
         assert!(of_flow().all(|point| point.start >= ended), "nothing of before the restart is told again");
         assert!(
-            telemetry.sum("netsonde.self.series.expired", &[]) > 0,
+            reloads < RELOADS.len() || telemetry.sum("netsonde.self.series.expired", &[]) > 0,
             "no series has expired and come again"
         );
         ended = telemetry.points.iter().map(|point| point.time).max().unwrap();
