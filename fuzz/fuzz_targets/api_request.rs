@@ -98,7 +98,9 @@ fn check_query(query: &str) {
             assert!(after.is_none_or(|after| Position::parse(&after.to_text()) == Some(after)));
         }
         // One line, whatever was asked: what is wrong is quoted.
-        Err(wrong) => assert!(wrong.ends_with('\n') && wrong.trim_end_matches('\n').lines().count() <= 1, "{wrong:?}"),
+        Err(wrong) => {
+            assert!(wrong.ends_with('\n') && wrong.trim_end_matches('\n').lines().count() <= 1, "{wrong:?}")
+        }
     }
 }
 

@@ -60,6 +60,16 @@ impl Sending {
     }
 }
 
+/// Temporality and further lines of each configuration, one after the other.
+const RELOADS: [(&str, &str); 6] = [
+    ("cumulative", ""),
+    ("delta", ""),
+    ("delta", "attributes = [\"server.address\"]\n"),
+    ("cumulative", "attributes = [\"server.address\"]\n"),
+    ("cumulative", ""),
+    ("cumulative", "[dns]\nhosts = \"\"\n[events]\nenabled = []\n"),
+];
+
 fn transmitted(telemetry: &Telemetry) -> u64 {
     telemetry.sum("netsonde.flow.io", &[("network.io.direction", "transmit".into())]) as u64
 }
@@ -68,17 +78,10 @@ fn transmitted(telemetry: &Telemetry) -> u64 {
 fn sums_come_to_what_was_sent_across_reloads_and_a_restart() {
     let _host = Host::acquire().unwrap();
     let mut ended = 0;
-    for _ in 0..2 {
+    for reloads in [RELOADS.len(), 2] {
         let mut daemon = Daemon::start(&configuration("delta", "")).unwrap();
         let sending = Sending::start();
-        for (temporality, more) in [
-            ("cumulative", ""),
-            ("delta", ""),
-            ("delta", "attributes = [\"server.address\"]\n"),
-            ("cumulative", "attributes = [\"server.address\"]\n"),
-            ("cumulative", ""),
-            ("cumulative", "[dns]\nhosts = \"\"\n[events]\nenabled = []\n"),
-        ] {
+        for &(temporality, more) in &RELOADS[..reloads] {
             // Not in step with the exports.
             thread::sleep(Duration::from_millis(2_700));
             daemon.reload(&configuration(temporality, more)).unwrap();
@@ -94,7 +97,7 @@ fn sums_come_to_what_was_sent_across_reloads_and_a_restart() {
         assert!(of_flow().any(|point| point.is_delta) && of_flow().any(|point| !point.is_delta));
         assert!(of_flow().all(|point| point.start >= ended), "nothing of before the restart is told again");
         assert!(
-            telemetry.sum("netsonde.self.series.expired", &[]) > 0,
+            reloads < RELOADS.len() || telemetry.sum("netsonde.self.series.expired", &[]) > 0,
             "no series has expired and come again"
         );
         ended = telemetry.points.iter().map(|point| point.time).max().unwrap();

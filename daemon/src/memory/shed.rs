@@ -3,13 +3,13 @@
 use super::Reading;
 
 /// A share of the limit, in percent, at which one thing more is let go of: what an export takes for a moment must still
-/// fit above it.
-const HIGH: u64 = 80;
+/// fit above it. At 80 %, a kernel with a group of 43 MiB killed netsonde while it copied a request of 4 MiB.
+const HIGH: u64 = 70;
 /// At which that does not wait for the next export.
-const URGENT: u64 = 90;
+const URGENT: u64 = 80;
 /// Below which one thing is taken back, when it has been so for [`CALM`] exports. Far enough below the other that what is
 /// taken back does not lead there at once.
-const LOW: u64 = 60;
+const LOW: u64 = 50;
 const CALM: u8 = 5;
 
 /// The highest stage.
@@ -140,19 +140,19 @@ mod tests {
 
     #[test]
     fn between_the_marks_all_stays_as_it_is() {
-        let shedding = exports(Shedding::default(), [85, 79, 60, 79, 61, 70, 60, 65, 79]);
+        let shedding = exports(Shedding::default(), [75, 69, 50, 69, 51, 60, 50, 55, 69]);
         assert_eq!(shedding.stage(), 1);
     }
 
     #[test]
     fn what_is_taken_back_comes_a_step_at_a_time_and_after_a_calm() {
         let high = exports(Shedding::default(), [90, 90, 90]);
-        assert_eq!(exports(high, [59; 4]).stage(), 3);
-        assert_eq!(exports(high, [59; 5]).stage(), 2);
-        assert_eq!(exports(high, [59; 9]).stage(), 2);
-        assert_eq!(exports(high, [59; 15]).stage(), 0);
-        assert_eq!(exports(high, [59, 59, 59, 59, 60, 59, 59, 59, 59]).stage(), 3, "a calm begins anew");
-        assert_eq!(exports(high, [59; 15]).measures().series, None);
+        assert_eq!(exports(high, [49; 4]).stage(), 3);
+        assert_eq!(exports(high, [49; 5]).stage(), 2);
+        assert_eq!(exports(high, [49; 9]).stage(), 2);
+        assert_eq!(exports(high, [49; 15]).stage(), 0);
+        assert_eq!(exports(high, [49, 49, 49, 49, 50, 49, 49, 49, 49]).stage(), 3, "a calm begins anew");
+        assert_eq!(exports(high, [49; 15]).measures().series, None);
     }
 
     #[test]
@@ -167,10 +167,10 @@ mod tests {
     #[test]
     fn what_is_urgent_does_not_wait_and_happens_once_between_exports() {
         let between = |shedding: Shedding, usage| shedding.next(at(usage), 1_000, Moment::Between);
-        assert_eq!(between(Shedding::default(), 89).stage(), 0);
-        let urgent = between(between(Shedding::default(), 90), 99);
+        assert_eq!(between(Shedding::default(), 79).stage(), 0);
+        let urgent = between(between(Shedding::default(), 80), 99);
         assert_eq!(urgent.stage(), 1);
-        assert_eq!(between(exports(urgent, [79]), 95).stage(), 2);
+        assert_eq!(between(exports(urgent, [69]), 95).stage(), 2);
     }
 
     #[test]
