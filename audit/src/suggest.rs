@@ -27,7 +27,7 @@ pub fn suggest_policy<'a>(listeners: impl IntoIterator<Item = &'a Listener>) -> 
     for listener in listeners {
         groups.entry(Who::of(listener)).or_default().add(listener);
     }
-    let mut text = "# Suggested by netsonde from what listens now. Read each rule before you keep it: it allows what\n\
+    let mut text = "# Suggested by netsonde from what was found listening. Read each rule before you keep it: it allows what\n\
                     # was there, wanted or not. Below [audit], set default = \"deny\" to be told of everything else.\n"
         .to_owned();
     let mut names = BTreeSet::from(["default".to_owned()]);

@@ -514,6 +514,21 @@ fn suggested_rules_allow_what_they_were_made_from_and_nothing_else() {
     assert!(settled.unwrap());
     let suggested = audit(&daemon.configuration(), &format!("{here} --suggest-policy"));
     assert_eq!(suggested.status.code(), Some(0));
+    let baseline = daemon.configuration().with_file_name("baseline");
+    let words = format!("{here} --with-ephemeral --save-baseline {}", baseline.display());
+    assert_eq!(audit(&daemon.configuration(), &words).status.code(), Some(0));
+    let from_baseline = audit(&daemon.configuration(), &format!("--suggest-policy {}", baseline.display()));
+    assert_eq!(from_baseline.status.code(), Some(0), "{from_baseline:?}");
+    // Comments name ports, and a baseline leaves out those that the kernel chose.
+    let rules_of = |output: &[u8]| -> Vec<String> {
+        let text = String::from_utf8_lossy(output);
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    };
+    assert_eq!(
+        rules_of(&from_baseline.stdout),
+        rules_of(&suggested.stdout),
+        "a baseline has all that rules are made from"
+    );
 
     let text = fs::read_to_string(daemon.configuration()).unwrap();
     let rules = String::from_utf8(suggested.stdout).unwrap();

@@ -57,6 +57,14 @@ pub fn audit(
     if let Some(since) = args.since {
         return changes(args, since, config, &filter, table, out, err);
     }
+    if let Some(Some(path)) = &args.suggest_policy {
+        let mut right = baseline(path)?;
+        right.retain(|listener| filter.matches(listener));
+        return finished(
+            out.write_all(suggest_policy(&right.listeners()).as_bytes()).map(|()| Exit::Ok),
+            out,
+        );
+    }
     // What is wrong with the file is told before anything is read.
     let before = args.diff.as_deref().map(baseline).transpose()?;
     let (source, inventory) = match read(config, err)? {
@@ -81,7 +89,7 @@ pub fn audit(
         let count = now.save(path)?;
         writeln!(err, "netsonde: {count} listeners are in {}", path.display())?;
         Ok(Exit::Ok)
-    } else if args.suggest_policy {
+    } else if args.suggest_policy.is_some() {
         out.write_all(suggest_policy(&now.listeners).as_bytes()).map(|()| Exit::Ok)
     } else if let Some(mut before) = before {
         before.retain(|listener| filter.matches(listener));

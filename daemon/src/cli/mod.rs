@@ -155,9 +155,10 @@ pub struct AuditArgs {
     /// Show what is new, gone or changed since that file was written; the exit code is 3 when there is something
     #[arg(long, value_name = "FILE", group = "purpose")]
     pub diff: Option<PathBuf>,
-    /// Print [[audit.rule]] tables that allow what listens now, to be read before they are used
-    #[arg(long, group = "purpose")]
-    pub suggest_policy: bool,
+    /// Print [[audit.rule]] tables that allow what listens now, or what is in that baseline, to be read before they are
+    /// used
+    #[arg(long, value_name = "FILE", group = "purpose")]
+    pub suggest_policy: Option<Option<PathBuf>>,
     /// With --save-baseline and --diff: also UDP sockets that come and go with what their programs ask of others
     #[arg(long, requires = "purpose")]
     pub with_ephemeral: bool,

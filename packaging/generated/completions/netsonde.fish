@@ -53,8 +53,8 @@ complete -c netsonde -n "__fish_netsonde_using_subcommand audit" -l namespace -d
 complete -c netsonde -n "__fish_netsonde_using_subcommand audit" -l transport -d 'Only these transports: tcp, udp, sctp, raw or packet' -r
 complete -c netsonde -n "__fish_netsonde_using_subcommand audit" -l save-baseline -d 'Write what listens now to a file, as what is right' -r -F
 complete -c netsonde -n "__fish_netsonde_using_subcommand audit" -l diff -d 'Show what is new, gone or changed since that file was written; the exit code is 3 when there is something' -r -F
+complete -c netsonde -n "__fish_netsonde_using_subcommand audit" -l suggest-policy -d 'Print [[audit.rule]] tables that allow what listens now, or what is in that baseline, to be read before they are used' -r -F
 complete -c netsonde -n "__fish_netsonde_using_subcommand audit" -l listening -d 'Show what listens now, which is what is done without any other flag'
-complete -c netsonde -n "__fish_netsonde_using_subcommand audit" -l suggest-policy -d 'Print [[audit.rule]] tables that allow what listens now, to be read before they are used'
 complete -c netsonde -n "__fish_netsonde_using_subcommand audit" -l with-ephemeral -d 'With --save-baseline and --diff: also UDP sockets that come and go with what their programs ask of others'
 complete -c netsonde -n "__fish_netsonde_using_subcommand audit" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netsonde -n "__fish_netsonde_using_subcommand reload" -l config -d 'Configuration file [default: /etc/netsonde/netsonde.toml, if it exists]' -r -F
