@@ -18,7 +18,7 @@ use netsonde_tests::host::{self, Host};
 /// Until every cache is full and the allocator has what it wants.
 const WARM_UP: Duration = Duration::from_secs(40);
 /// What is judged.
-const MEASURED: Duration = Duration::from_secs(35);
+const MEASURED: Duration = Duration::from_secs(60);
 /// How much memory may seem to grow over that, of what it is on the average. A cache without a limit that is turned over
 /// ten times grows by more.
 const GROWTH: f64 = 0.10;
