@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use netsonde_audit::policy::RawAudit;
+pub use netsonde_audit::policy::Texts;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
@@ -312,51 +313,6 @@ impl<'de> Deserialize<'de> for Sourced {
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Sourced, A::Error> {
                 let source = Source::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(Sourced::Elsewhere(Box::new(source)))
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
-}
-
-/// A text, or a list of texts: `"443"` is the same as `["443"]`.
-#[derive(Debug)]
-pub struct Texts(pub Spanned<Vec<Spanned<String>>>);
-
-impl<'de> Deserialize<'de> for Texts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // What is visited does not know where it stands, so a single text takes the place of the whole.
-        let written = Spanned::<OneOrMore>::deserialize(deserializer)?;
-        let span = written.span();
-        let texts = match written.into_inner() {
-            OneOrMore::One(text) => vec![Spanned::new(span.clone(), text)],
-            OneOrMore::More(texts) => texts,
-        };
-        Ok(Self(Spanned::new(span, texts)))
-    }
-}
-
-enum OneOrMore {
-    One(String),
-    More(Vec<Spanned<String>>),
-}
-
-impl<'de> Deserialize<'de> for OneOrMore {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = OneOrMore;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a text in quotes or a list of them")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<OneOrMore, E> {
-                Ok(OneOrMore::One(text.to_owned()))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<OneOrMore, A::Error> {
-                let mut texts = Vec::new();
-                while let Some(text) = entries.next_element()? {
-                    texts.push(text);
-                }
-                Ok(OneOrMore::More(texts))
             }
         }
         deserializer.deserialize_any(Either)

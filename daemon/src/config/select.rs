@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ipnet::IpNet;
+pub use netsonde_audit::globs::Globs;
+use netsonde_audit::globs::{glob, path_glob};
 use netsonde_probes::select::{MAX_RULES, MAX_VALUES};
 
 use super::document::join_key;
@@ -19,8 +20,6 @@ use crate::enrich::id_of_user;
 use crate::select::{canonical, in_kernel, is_ambiguous};
 
 const PASSWD: &str = "/etc/passwd";
-/// PATH_MAX of Linux: nothing longer could match.
-const LONGEST_GLOB: usize = 4096;
 const LONGEST_NAME: usize = 100;
 
 /// Which sockets are observed.
@@ -93,48 +92,6 @@ pub struct User {
     pub uid: u32,
 }
 
-/// Shell patterns, any of which may match: `*` and `?` stay within a part of a path, `**` crosses its slashes,
-/// `[a-z]` and `{a,b}` are choices and `\` takes the next character as it is.
-#[derive(Debug, Clone, Default)]
-pub struct Globs {
-    patterns: Vec<String>,
-    set: GlobSet,
-}
-
-impl Globs {
-    /// Compiles patterns.
-    ///
-    /// # Errors
-    ///
-    /// One sentence for the user: a pattern is none, or all together need more than a set may.
-    pub fn new(patterns: Vec<String>) -> Result<Self, String> {
-        let mut set = GlobSetBuilder::new();
-        for pattern in &patterns {
-            set.add(GlobBuilder::new(pattern).literal_separator(true).build().map_err(|e| e.to_string())?);
-        }
-        let set = set.build().map_err(|error| format!("too much for one key: {}", error.kind()))?;
-        Ok(Self { patterns, set })
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.patterns.is_empty()
-    }
-
-    /// Whether one of them matches the whole text. None matches an empty text, which is one that is not known.
-    pub fn matches(&self, text: &str) -> bool {
-        !text.is_empty() && self.set.is_match(text)
-    }
-}
-
-impl PartialEq for Globs {
-    fn eq(&self, other: &Self) -> bool {
-        self.patterns == other.patterns
-    }
-}
-
-impl Eq for Globs {}
-
 impl RuleConfig {
     /// Each list by its key, as one would write it.
     pub fn written(&self) -> [(&'static str, Vec<String>); 8] {
@@ -147,11 +104,11 @@ impl RuleConfig {
             _ => network.to_string(),
         };
         [
-            ("binaries", self.binaries.patterns.clone()),
+            ("binaries", self.binaries.patterns().to_vec()),
             ("users", self.users.iter().map(|user| user.written.clone()).collect()),
-            ("units", self.units.patterns.clone()),
-            ("containers", self.containers.patterns.clone()),
-            ("ancestors", self.ancestors.patterns.clone()),
+            ("units", self.units.patterns().to_vec()),
+            ("containers", self.containers.patterns().to_vec()),
+            ("ancestors", self.ancestors.patterns().to_vec()),
             ("addresses", self.addresses.iter().map(network).collect()),
             ("ports", self.ports.iter().map(range).collect()),
             ("transports", self.transports.iter().map(|transport| transport.word().to_owned()).collect()),
@@ -263,24 +220,6 @@ fn globs(
     let patterns = values(reader, key, raw, check);
     let Some(place) = reader.place(key).cloned() else { return Globs::default() };
     reader.judge(key, &place, Globs::new(patterns)).unwrap_or_default()
-}
-
-fn glob(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.len() > LONGEST_GLOB {
-        return Err(format!("the glob has {} bytes; it may have 1 to {LONGEST_GLOB}", text.len()));
-    }
-    match GlobBuilder::new(text).literal_separator(true).build() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("{text:?} is not a glob: {}", error.kind())),
-    }
-}
-
-fn path_glob(text: &str) -> Result<String, String> {
-    // A bare name looks right and matches nothing: paths are absolute.
-    if text.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '~')) {
-        return Err(format!("{text:?} cannot match an absolute path; begin it with / or **/"));
-    }
-    glob(text)
 }
 
 fn user(text: &str) -> Result<User, String> {

@@ -117,7 +117,7 @@ fn wrong_values_of_rules_say_what_is_right() {
         ("addresses = \"\"", "neither an address nor a network"),
         ("users = \"4294967295\"", "from 0 to 4294967294"),
         ("users = \"\"", "not in /etc/passwd"),
-        ("units = \"\"", "it may have 1 to 4096"),
+        ("units = \"\"", "it may have 1 to 8192"),
         ("units = \"{a,b\"", "is not a glob"),
         ("ancestors = \"~/bin/x\"", "begin it with / or **/"),
         ("transports = \"tpc\"", "is not a known transport (known: tcp, udp)"),
