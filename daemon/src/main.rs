@@ -31,7 +31,7 @@ use clap::Parser;
 use netsonde_audit::format::TableOptions;
 use tracing::level_filters::LevelFilter;
 
-use crate::cli::{AuditArgs, Cli, Command, ConfigArgs, ReloadArgs, RunArgs, StatusArgs};
+use crate::cli::{AuditArgs, Cli, Command, ConfigArgs, EventsArgs, ReloadArgs, RunArgs, StatusArgs};
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         .map_err(Into::into),
         Command::Status(args) => status(&args),
         Command::Audit(args) => audit(&args),
+        Command::Events(args) => events(&args),
         Command::Reload(args) => reload(&args),
     };
     outcome.unwrap_or_else(|e| complain(&format!("{e:#}"), Exit::Failure)).into()
@@ -80,6 +81,16 @@ fn status(args: &StatusArgs) -> anyhow::Result<Exit> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(cli::status::status(&config.api.socket, args.json, &mut stdout()))
+}
+
+fn events(args: &EventsArgs) -> anyhow::Result<Exit> {
+    let config = match configuration(&args.config) {
+        Ok(config) => config,
+        Err(e) => return Ok(complain(&e.to_string(), Exit::Config)),
+    };
+    let color = stdout().is_terminal() && environment("NO_COLOR").is_none_or(|v| v.is_empty());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(cli::events::events(args, &config.api.socket, color, &mut stdout(), &mut stderr()))
 }
 
 fn reload(args: &ReloadArgs) -> anyhow::Result<Exit> {

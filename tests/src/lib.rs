@@ -19,6 +19,7 @@ pub mod namespace;
 pub mod nginx;
 pub mod oracle;
 pub mod program;
+pub mod prometheus;
 pub mod proxy;
 pub mod python;
 pub mod report;

@@ -415,6 +415,7 @@ impl Aggregation {
         if !self.pending_logs.is_empty() {
             let records = std::mem::take(&mut self.pending_logs);
             if self.memory.takes_events(records.len()) {
+                self.view.tell(&records);
                 self.exporters.send(&Telemetry::Logs(Arc::new(records)));
             }
         }
@@ -433,7 +434,7 @@ impl Aggregation {
         self.users.refresh();
         self.names.refresh();
         self.search.refresh();
-        let mut data = Vec::new();
+        let (mut data, mut others, mut sums) = (Vec::new(), Vec::new(), None);
         match &report.sweep {
             Ok(sweep) => {
                 self.processes.take_walk(&sweep.processes, clock.boot_ns());
@@ -451,8 +452,9 @@ impl Aggregation {
                 self.view.close(self.active.open(), self.config.interval.as_secs_f64(), now);
                 self.names.forget(clock.boot_ns());
                 data.extend(self.series.collect(now));
+                sums = Some(self.series.sums(now));
                 let complete = sweep.totals.namespaces_missed == 0;
-                data.extend(self.count_listeners(&sweep.listeners, complete, &clock));
+                others.extend(self.count_listeners(&sweep.listeners, complete, &clock));
                 self.last_sweep_unix_ns = now;
             }
             Err(error) => {
@@ -466,8 +468,16 @@ impl Aggregation {
             self.watch_memory(Moment::Export);
         }
         self.note(report, now);
-        data.extend(self.own_starts.apply(own::metrics(&self.status, now)));
-        self.exporters.send(&Telemetry::Metrics(Arc::new(data)));
+        others.extend(self.own_starts.apply(own::metrics(&self.status, now)));
+        // Whoever scrapes wants sums since the beginning, also where what is exported is new only.
+        let sums = sums.map(|sums| sums.map(|sums| Arc::new([sums, others.clone()].concat())));
+        data.append(&mut others);
+        let data = Arc::new(data);
+        // After a failed sweep the series are as they were.
+        if let Some(sums) = sums {
+            self.view.show_metrics(sums.unwrap_or_else(|| Arc::clone(&data)));
+        }
+        self.exporters.send(&Telemetry::Metrics(data));
         self.publish.status.send_replace(self.status.clone());
     }
 

@@ -5,15 +5,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody as _};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use axum::response::IntoResponse as _;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -35,6 +35,8 @@ const MOST_HEADERS: usize = 64;
 pub const PATIENCE_TO_ASK: Duration = Duration::from_millis(if cfg!(test) { 600 } else { 5000 });
 /// A client may leave its answer alone for so long.
 const PATIENCE_TO_TAKE: Duration = Duration::from_millis(if cfg!(test) { 600 } else { 5000 });
+/// Likewise one that follows events, which misses some meanwhile.
+const PATIENCE_TO_FOLLOW: Duration = Duration::from_secs(if cfg!(test) { 6 } else { 60 });
 /// Who is being answered for so long may have to make room.
 const LONG_ENOUGH: Duration = Duration::from_secs(1);
 /// When the system has no descriptor to give, more attempts help nobody.
@@ -45,6 +47,10 @@ struct Shared {
     router: Router,
     token: Option<Secret>,
     counts: Arc<Counts>,
+    /// Clients that keep their places.
+    kept: Arc<AtomicUsize>,
+    /// At most.
+    most_kept: usize,
 }
 
 /// Serves until it is dropped.
@@ -63,6 +69,9 @@ pub async fn serve(listening: &Listening, shown: Shown) {
         router: router(shown),
         token: listening.token.clone(),
         counts: Arc::clone(&counts),
+        kept: Arc::default(),
+        // The others have room for whoever asks and leaves.
+        most_kept: listening.clients / 2,
     });
     let mut clients = Clients { open: VecDeque::new(), limit: listening.clients, counts };
     loop {
@@ -113,10 +122,42 @@ fn caller_of(stream: &UnixStream, members: Members) -> Caller {
 }
 
 /// What one client is at.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Turn {
     /// It has asked, and is being answered.
     answering: AtomicBool,
+    /// It stays for as long as it likes.
+    keeps: AtomicBool,
+}
+
+/// The place of the client that a request comes from.
+#[derive(Debug, Clone)]
+pub struct Place {
+    turn: Arc<Turn>,
+    kept: Arc<AtomicUsize>,
+    most_kept: usize,
+}
+
+impl Place {
+    /// Keeps the place for as long as what is given lives: nobody else's turn ends it. `None` when too many do so.
+    #[must_use]
+    pub fn keep(&self) -> Option<Kept> {
+        let one_more = |kept: usize| (kept < self.most_kept).then_some(kept + 1);
+        self.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        self.turn.keeps.store(true, Ordering::Relaxed);
+        Some(Kept(self.clone()))
+    }
+}
+
+/// A place that is kept.
+#[derive(Debug)]
+pub struct Kept(Place);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.turn.keeps.store(false, Ordering::Relaxed);
+        self.0.kept.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 struct Client {
@@ -142,7 +183,11 @@ impl Clients {
         if self.open.len() >= self.limit {
             self.counts.refuse(Refusal::TooMany);
             let now = Instant::now();
-            let facts = self.open.iter().map(|c| (c.turn.answering.load(Ordering::Relaxed), now - c.since));
+            let facts = self.open.iter().map(|client| {
+                let keeps = client.turn.keeps.load(Ordering::Relaxed);
+                let answering = keeps || client.turn.answering.load(Ordering::Relaxed);
+                (answering, if keeps { Duration::ZERO } else { now - client.since })
+            });
             let Some(leaves) = who_leaves(&facts).and_then(|index| self.open.remove(index)) else { return };
             leaves.task.abort();
         }
@@ -166,6 +211,7 @@ async fn connection(
     shared: Arc<Shared>,
     turn: Arc<Turn>,
 ) {
+    let stream = Patient::new(stream, Arc::clone(&turn));
     let service = {
         let shared = Arc::clone(&shared);
         service_fn(move |request| answer(request, caller, Arc::clone(&shared), Arc::clone(&turn)))
@@ -175,7 +221,7 @@ async fn connection(
         .header_read_timeout(PATIENCE_TO_ASK)
         .max_header_size(LARGEST_HEAD)
         .max_headers(MOST_HEADERS)
-        .serve_connection(TokioIo::new(Patient::new(stream)), service)
+        .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "a client of the local API");
@@ -213,6 +259,8 @@ async fn answer(
         Ok(()) => {
             shared.counts.request();
             request.extensions_mut().insert(caller);
+            let (turn, kept) = (Arc::clone(&turn), Arc::clone(&shared.kept));
+            request.extensions_mut().insert(Place { turn, kept, most_kept: shared.most_kept });
             shared.router.clone().call(request).await?
         }
         Err(why) => {
@@ -220,8 +268,39 @@ async fn answer(
             refused(why)
         }
     };
-    turn.answering.store(false, Ordering::Relaxed);
-    Ok(response)
+    Ok(response.map(|body| Body::new(Answer { body, turn })))
+}
+
+/// The body of an answer: until it is sent, or its client has gone, the client is being answered.
+struct Answer {
+    body: Body,
+    turn: Arc<Turn>,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.turn.answering.store(false, Ordering::Relaxed);
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 fn refused(why: Refusal) -> Response<Body> {
@@ -242,13 +321,18 @@ fn refused(why: Refusal) -> Response<Body> {
 /// A stream whose peer must go on taking what is written.
 struct Patient<S> {
     stream: S,
+    turn: Arc<Turn>,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patient<S> {
-    fn new(stream: S) -> Self {
-        Self { stream, stalled: None }
+    fn new(stream: S, turn: Arc<Turn>) -> Self {
+        Self { stream, turn, stalled: None }
+    }
+
+    fn patience(&self) -> Duration {
+        if self.turn.keeps.load(Ordering::Relaxed) { PATIENCE_TO_FOLLOW } else { PATIENCE_TO_TAKE }
     }
 
     /// Turns a write that waits for too long into an error.
@@ -257,7 +341,8 @@ impl<S> Patient<S> {
             self.stalled = None;
             return outcome;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(PATIENCE_TO_TAKE)));
+        let patience = self.patience();
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(stalled.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -309,6 +394,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn so_many_keep_their_places_and_one_who_leaves_makes_room() {
+        let (kept, most_kept) = (Arc::<AtomicUsize>::default(), 2);
+        let place = || Place { turn: Arc::default(), kept: Arc::clone(&kept), most_kept };
+        let first = place();
+        let keeps = first.keep().expect("room");
+        assert!(first.turn.keeps.load(Ordering::Relaxed));
+        let second = place().keep();
+        assert!(second.is_some() && place().keep().is_none());
+        drop(keeps);
+        assert!(!first.turn.keeps.load(Ordering::Relaxed));
+        assert!(place().keep().is_some());
+    }
 
     #[test]
     fn who_has_not_asked_makes_room_before_who_is_answered() {
