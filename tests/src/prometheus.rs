@@ -13,8 +13,10 @@ use tempfile::TempDir;
 use crate::rotel::free_ports;
 use crate::{command, host};
 
-/// A name with its labels, and the value.
-pub type Samples = BTreeMap<(String, BTreeMap<String, String>), f64>;
+/// A name with its labels.
+pub type Name = (String, BTreeMap<String, String>);
+/// Values by name.
+pub type Samples = BTreeMap<Name, f64>;
 
 /// A Prometheus; killed on drop.
 pub struct Prometheus {
@@ -79,7 +81,7 @@ impl Prometheus {
     }
 }
 
-fn sample(series: &Value) -> Result<((String, BTreeMap<String, String>), f64)> {
+fn sample(series: &Value) -> Result<(Name, f64)> {
     let metric = series["metric"].as_object().context("no labels")?;
     let mut labels: BTreeMap<String, String> = metric
         .iter()

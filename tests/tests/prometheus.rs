@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::host::{self, Host};
 use netsonde_tests::program::{self, Programs, Server};
-use netsonde_tests::prometheus::{Prometheus, Samples, expected};
+use netsonde_tests::prometheus::{Name, Prometheus, Samples, expected};
 use netsonde_tests::report::Moved;
 use netsonde_tests::rotel::free_ports;
 use netsonde_tests::{api, command, oracle};
@@ -23,12 +24,12 @@ fn export_of_sweep(daemon: &Daemon, seconds: f64) -> Option<Samples> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let exports = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let mut samples = exports.map(|export| expected(&export).unwrap());
-    let key = ("netsonde_self_sweep_duration_seconds".to_owned(), Default::default());
+    let key = ("netsonde_self_sweep_duration_seconds".to_owned(), BTreeMap::new());
     samples.find(|samples| samples.get(&key) == Some(&seconds))
 }
 
 fn sum(samples: &Samples, name: &str, labels: &[(&str, &str)]) -> f64 {
-    let fits = |(of, has): &&(String, std::collections::BTreeMap<String, String>)| {
+    let fits = |(of, has): &Name| {
         of == name && labels.iter().all(|(key, value)| has.get(*key).is_some_and(|v| v == value))
     };
     samples.iter().filter(|(key, _)| fits(key)).map(|(_, value)| value).sum()
@@ -100,7 +101,7 @@ fn a_scrape_has_sums_also_where_deltas_are_exported() {
     let _host = Host::acquire().unwrap();
     let programs = Programs::new().unwrap();
     let client = programs.copy("delta-client").unwrap();
-    let daemon = Daemon::start("[metrics]\ntemporality = \"delta\"").unwrap();
+    let mut daemon = Daemon::start("[metrics]\ntemporality = \"delta\"").unwrap();
     let listening = Server::start(&client, None, "127.0.0.1:0", "").unwrap();
     let mut total = Moved::default();
     for _ in 0..3 {
@@ -129,5 +130,5 @@ fn a_scrape_has_sums_also_where_deltas_are_exported() {
     let open = api::text(&daemon, "/metrics", &["-H", "accept: application/openmetrics-text"]).unwrap();
     assert!(open.ends_with("# EOF\n"));
     listening.stop().unwrap();
-    daemon.stop().unwrap();
+    assert!(daemon.end().unwrap().success());
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::Shown;
 use super::counts::Refusal;
-use super::serve::Place;
+use super::place::Place;
 use crate::registry;
 use crate::view::Told;
 

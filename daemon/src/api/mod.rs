@@ -12,6 +12,8 @@ mod history;
 mod listen;
 mod metrics;
 mod observations;
+mod patient;
+mod place;
 mod serve;
 #[cfg(test)]
 mod tests;

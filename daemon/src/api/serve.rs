@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,14 +17,16 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, sleep};
 use tower_service::Service as _;
 
 use super::admit::{self, Caller, Members, Peer};
 use super::counts::{Counts, Refusal};
+use super::patient::Patient;
+use super::place::{Place, Turn};
 use super::{Listening, Shown, router};
 use crate::config::export::Secret;
 
@@ -33,10 +35,6 @@ const LARGEST_HEAD: usize = 16 << 10;
 const MOST_HEADERS: usize = 64;
 /// A client may take so long to ask, and to ask again.
 pub const PATIENCE_TO_ASK: Duration = Duration::from_millis(if cfg!(test) { 600 } else { 5000 });
-/// A client may leave its answer alone for so long.
-const PATIENCE_TO_TAKE: Duration = Duration::from_millis(if cfg!(test) { 600 } else { 5000 });
-/// Likewise one that follows events, which misses some meanwhile.
-const PATIENCE_TO_FOLLOW: Duration = Duration::from_secs(if cfg!(test) { 6 } else { 60 });
 /// Who is being answered for so long may have to make room.
 const LONG_ENOUGH: Duration = Duration::from_secs(1);
 /// When the system has no descriptor to give, more attempts help nobody.
@@ -119,45 +117,6 @@ fn caller_of(stream: &UnixStream, members: Members) -> Caller {
     let groups = status.and_then(Result::ok).map(|text| admit::groups(&text)).unwrap_or_default();
     let peer = Peer { uid: credentials.uid(), gid: credentials.gid(), groups };
     admit::caller(&peer, members)
-}
-
-/// What one client is at.
-#[derive(Debug, Default)]
-struct Turn {
-    /// It has asked, and is being answered.
-    answering: AtomicBool,
-    /// It stays for as long as it likes.
-    keeps: AtomicBool,
-}
-
-/// The place of the client that a request comes from.
-#[derive(Debug, Clone)]
-pub struct Place {
-    turn: Arc<Turn>,
-    kept: Arc<AtomicUsize>,
-    most_kept: usize,
-}
-
-impl Place {
-    /// Keeps the place for as long as what is given lives: nobody else's turn ends it. `None` when too many do so.
-    #[must_use]
-    pub fn keep(&self) -> Option<Kept> {
-        let one_more = |kept: usize| (kept < self.most_kept).then_some(kept + 1);
-        self.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        self.turn.keeps.store(true, Ordering::Relaxed);
-        Some(Kept(self.clone()))
-    }
-}
-
-/// A place that is kept.
-#[derive(Debug)]
-pub struct Kept(Place);
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.0.turn.keeps.store(false, Ordering::Relaxed);
-        self.0.kept.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 struct Client {
@@ -318,96 +277,9 @@ fn refused(why: Refusal) -> Response<Body> {
     (code, headers, text).into_response()
 }
 
-/// A stream whose peer must go on taking what is written.
-struct Patient<S> {
-    stream: S,
-    turn: Arc<Turn>,
-    /// Runs while a write waits.
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl<S> Patient<S> {
-    fn new(stream: S, turn: Arc<Turn>) -> Self {
-        Self { stream, turn, stalled: None }
-    }
-
-    fn patience(&self) -> Duration {
-        if self.turn.keeps.load(Ordering::Relaxed) { PATIENCE_TO_FOLLOW } else { PATIENCE_TO_TAKE }
-    }
-
-    /// Turns a write that waits for too long into an error.
-    fn judge<T>(&mut self, context: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            self.stalled = None;
-            return outcome;
-        }
-        let patience = self.patience();
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
-        ready!(stalled.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.judge(context, outcome)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.judge(context, outcome)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_flush(context);
-        self.judge(context, outcome)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn so_many_keep_their_places_and_one_who_leaves_makes_room() {
-        let (kept, most_kept) = (Arc::<AtomicUsize>::default(), 2);
-        let place = || Place { turn: Arc::default(), kept: Arc::clone(&kept), most_kept };
-        let first = place();
-        let keeps = first.keep().expect("room");
-        assert!(first.turn.keeps.load(Ordering::Relaxed));
-        let second = place().keep();
-        assert!(second.is_some() && place().keep().is_none());
-        drop(keeps);
-        assert!(!first.turn.keeps.load(Ordering::Relaxed));
-        assert!(place().keep().is_some());
-    }
 
     #[test]
     fn who_has_not_asked_makes_room_before_who_is_answered() {

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, Collected, Limited};
 use hyper::{Method, StatusCode};
 use jiff::Timestamp;
 use netsonde_view::model::{Event, Missed};
@@ -39,7 +39,7 @@ pub async fn events(
     let code = response.status();
     if code != StatusCode::OK {
         let body = Limited::new(response.into_body(), LARGEST).collect().await;
-        let text = body.map(|body| body.to_bytes()).unwrap_or_default();
+        let text = body.map(Collected::to_bytes).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         if code == StatusCode::BAD_REQUEST {
             writeln!(err, "netsonde: {}", text.trim())?;
