@@ -23,5 +23,6 @@ pub mod python;
 pub mod report;
 pub mod rotel;
 pub mod scene;
+pub mod sending;
 pub mod stream;
 pub mod telemetry;
