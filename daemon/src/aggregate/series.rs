@@ -378,7 +378,7 @@ impl Store {
                 series.start_unix_ns = since_unix_ns;
             }
             let labelled = group.labelled.iter_mut().flat_map(|metric| metric.series.values_mut());
-            labelled.for_each(|labelled| labelled.last_change_unix_ns = now_unix_ns);
+            labelled.for_each(|labelled| labelled.last_change_unix_ns = since_unix_ns);
         });
         self.delta_since_unix_ns = since_unix_ns;
     }
