@@ -25,5 +25,6 @@ pub mod python;
 pub mod report;
 pub mod rotel;
 pub mod scene;
+pub mod sending;
 pub mod stream;
 pub mod telemetry;

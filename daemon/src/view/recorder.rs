@@ -222,9 +222,10 @@ impl Recorder {
         self.view.events.tell(records);
     }
 
-    /// The wall clock was set back: intervals that have not ended yet by it would be in nobody's order.
-    pub fn clock_was_set_back(&mut self, now_unix_ns: u64) {
-        self.since_unix_ns = now_unix_ns;
+    /// The wall clock was set back: intervals that have not ended yet by it would be in nobody's order. The one that runs
+    /// began at `since_unix_ns` by the clock as it is.
+    pub fn clock_was_set_back(&mut self, since_unix_ns: u64) {
+        self.since_unix_ns = since_unix_ns;
         let frames = std::mem::take(&mut self.view.shared().frames);
         self.losses.frames += frames.len() as u64;
         self.frame_bytes = 0;
