@@ -190,11 +190,17 @@ def node_graph(title, description, nodes, edges, unit, size=(24, 20)):
         "nodes": {"mainStatUnit": unit},
         "edges": {"mainStatUnit": unit},
     })
-    made["transformations"] = [{"id": "organize", "options": {
-        "excludeByName": {"Time": True},
-        "indexByName": {},
-        "renameByName": {"Value #nodes": "mainstat", "Value #edges": "mainstat"},
-    }}]
+    # The panel looks for a field of this name. Renaming would not do: it changes what is shown as the name, and that alone.
+    made["transformations"] = [{
+        "id": "calculateField",
+        "filter": {"id": "byRefId", "options": name},
+        "options": {
+            "alias": "mainstat",
+            "mode": "reduceRow",
+            "reduce": {"include": [f"Value #{name}"], "reducer": "sum"},
+            "replaceFields": False,
+        },
+    } for name in ("nodes", "edges")]
     return made
 
 
