@@ -411,3 +411,23 @@ fn alerts_fire_when_they_should_and_only_then() {
     assert_eq!(checked.matches("SUCCESS").count(), 2, "{checked}");
     check("test", &["tests/alerts.yml", "tests/slo.yml"]);
 }
+
+#[test]
+fn panels_ask_what_prometheus_understands() {
+    let Some(package) = store::debian_package("promtool").unwrap() else { return };
+    let mut rules = Vec::new();
+    for dashboard in Dashboard::all().unwrap() {
+        let values = dashboard.values();
+        for target in dashboard.panels().flat_map(|panel| panel["targets"].as_array().unwrap()) {
+            let expression = dashboards::fill_in(target["expr"].as_str().unwrap(), &values).unwrap();
+            rules.push(json!({"record": format!("panel:{}", rules.len()), "expr": expression}));
+        }
+    }
+    // JSON is YAML.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let count = rules.len();
+    std::fs::write(&file, json!({"groups": [{"name": "panels", "rules": rules}]}).to_string()).unwrap();
+    let mut promtool = Command::new(package.join("usr/bin/promtool"));
+    let checked = command::output(promtool.args(["check", "rules"]).arg(file.path())).unwrap();
+    assert!(checked.contains(&format!("SUCCESS: {count} rules found")), "{checked}");
+}
