@@ -243,7 +243,7 @@ fn serve(stream: &TcpStream, sender: &Sender<Request>) -> Result<()> {
             reader.read_line(&mut line)?;
             match line.trim().split_once(':') {
                 Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                    length = value.trim().parse()?
+                    length = value.trim().parse()?;
                 }
                 Some(_) => {}
                 None => break,
