@@ -273,7 +273,7 @@ mod tests {
             is_logs: false,
             size: Size { encoded, gzipped: encoded / 10 },
         };
-        let sums = exports(&[request(0, 100), request(200, 50), request(1100, 30), request(2100, 20)]);
+        let sums = exports(&[request(0, 100), request(200, 50), request(3100, 30), request(6100, 20)]);
         assert_eq!(sums.iter().map(|sum| sum.encoded).collect::<Vec<_>>(), [150, 30, 20]);
         assert_eq!(middle(&sums), Size { encoded: 30, gzipped: 3 });
     }
