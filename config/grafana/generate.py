@@ -13,13 +13,19 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(HERE / "source"))
 
-import dashboards  # noqa: E402
+import datagrams  # noqa: E402
 import host  # noqa: E402
 import service_map  # noqa: E402
+import tcp  # noqa: E402
 
 ALL = [
-    dashboards.tcp_throughput, dashboards.tcp_latency, dashboards.udp, dashboards.dns, host.listening_ports,
-    service_map.service_map, host.itself,
+    tcp.tcp_throughput,
+    tcp.tcp_latency,
+    datagrams.udp,
+    datagrams.dns,
+    host.listening_ports,
+    service_map.service_map,
+    host.itself,
 ]
 
 

@@ -86,17 +86,23 @@ def graph(title, description, queries, unit, size=(12, 8), limits=None, stacked=
     }
     options = {
         "legend": {
-            "displayMode": "table", "placement": "bottom", "showLegend": True,
-            "calcs": ["lastNotNull", "max"], "sortBy": "Last *", "sortDesc": True,
+            "displayMode": "table",
+            "placement": "bottom",
+            "showLegend": True,
+            "calcs": ["lastNotNull", "max"],
+            "sortBy": "Last *",
+            "sortDesc": True,
         },
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
     made = panel("timeseries", title, description, queries, unit, size, options, custom, limits, **defaults)
     if mirrored is not None:
-        made["fieldConfig"]["overrides"].append({
-            "matcher": {"id": "byFrameRefID", "options": mirrored},
-            "properties": [{"id": "custom.transform", "value": "negative-Y"}],
-        })
+        made["fieldConfig"]["overrides"].append(
+            {
+                "matcher": {"id": "byFrameRefID", "options": mirrored},
+                "properties": [{"id": "custom.transform", "value": "negative-Y"}],
+            }
+        )
     return made
 
 
@@ -121,8 +127,15 @@ def heatmap(title, description, expression, size=(12, 9)):
         "calculate": False,
         "cellGap": 1,
         "cellValues": {"unit": "short"},
-        "color": {"mode": "scheme", "scheme": "Oranges", "scale": "exponential", "exponent": 0.5, "steps": 64,
-                  "fill": "dark-orange", "reverse": False},
+        "color": {
+            "mode": "scheme",
+            "scheme": "Oranges",
+            "scale": "exponential",
+            "exponent": 0.5,
+            "steps": 64,
+            "fill": "dark-orange",
+            "reverse": False,
+        },
         "filterValues": {"le": 1e-9},
         "legend": {"show": True},
         "rowsFrame": {"layout": "auto"},
@@ -147,8 +160,18 @@ def histogram(title, description, expression, size=(12, 9)):
         "valueMode": "color",
     }
     query = Query(expression, "{{le}}", instant=True, shape="heatmap")
-    return panel("bargauge", title, description, [query], "short", size, options, decimals=0, min=0,
-                 color={"mode": "fixed", "fixedColor": "orange"})
+    return panel(
+        "bargauge",
+        title,
+        description,
+        [query],
+        "short",
+        size,
+        options,
+        decimals=0,
+        min=0,
+        color={"mode": "fixed", "fixedColor": "orange"},
+    )
 
 
 def table(title, description, queries, columns, sort, size=(24, 9)):
@@ -157,19 +180,29 @@ def table(title, description, queries, columns, sort, size=(24, 9)):
     queries = {name: rows(expression) for name, expression in queries.items()}
     # One query alone gives a column of no name but Value.
     key = {f"Value #{name}": "Value" for name in queries} if len(queries) == 1 else {}
-    headings = {key.get(field, field): heading if isinstance(heading, str) else heading[0]
-                for field, heading in columns.items()}
+    headings = {
+        key.get(field, field): heading if isinstance(heading, str) else heading[0] for field, heading in columns.items()
+    }
     options = {
         "cellHeight": "sm",
         "footer": {"show": False, "reducer": ["sum"], "countRows": False, "fields": ""},
         "showHeader": True,
         "sortBy": [{"displayName": sort, "desc": True}],
     }
-    made = panel("table", title, description, queries, "short", size, options,
-                 {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False})
+    made = panel(
+        "table",
+        title,
+        description,
+        queries,
+        "short",
+        size,
+        options,
+        {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False},
+    )
     made["fieldConfig"]["overrides"] = [
         {"matcher": {"id": "byName", "options": heading[0]}, "properties": [{"id": "unit", "value": heading[1]}]}
-        for heading in columns.values() if not isinstance(heading, str)
+        for heading in columns.values()
+        if not isinstance(heading, str)
     ]
     values = {key.get(f"Value #{name}", f"Value #{name}") for name in queries}
     organize = {
@@ -185,22 +218,33 @@ def table(title, description, queries, columns, sort, size=(24, 9)):
 def node_graph(title, description, nodes, edges, unit, size=(24, 20)):
     """Nodes with `id`, `title` and `subtitle`, and edges with `id`, `source` and `target`; their values are the main
     statistics. Grafana takes the frame that has a `source` for the edges."""
-    made = panel("nodeGraph", title, description, {"nodes": rows(nodes), "edges": rows(edges)}, unit, size, {
-        "zoomMode": "cooperative",
-        "nodes": {"mainStatUnit": unit},
-        "edges": {"mainStatUnit": unit},
-    })
-    # The panel looks for a field of this name. Renaming would not do: it changes what is shown as the name, and that alone.
-    made["transformations"] = [{
-        "id": "calculateField",
-        "filter": {"id": "byRefId", "options": name},
-        "options": {
-            "alias": "mainstat",
-            "mode": "reduceRow",
-            "reduce": {"include": [f"Value #{name}"], "reducer": "sum"},
-            "replaceFields": False,
+    made = panel(
+        "nodeGraph",
+        title,
+        description,
+        {"nodes": rows(nodes), "edges": rows(edges)},
+        unit,
+        size,
+        {
+            "zoomMode": "cooperative",
+            "nodes": {"mainStatUnit": unit},
+            "edges": {"mainStatUnit": unit},
         },
-    } for name in ("nodes", "edges")]
+    )
+    # The panel looks for a field of this name. Renaming would not do: it changes what is shown as the name, and that alone.
+    made["transformations"] = [
+        {
+            "id": "calculateField",
+            "filter": {"id": "byRefId", "options": name},
+            "options": {
+                "alias": "mainstat",
+                "mode": "reduceRow",
+                "reduce": {"include": [f"Value #{name}"], "reducer": "sum"},
+                "replaceFields": False,
+            },
+        }
+        for name in ("nodes", "edges")
+    ]
     return made
 
 
@@ -299,10 +343,20 @@ def dashboard(name, title, description, variables, panels):
         "fiscalYearStartMonth": 0,
         "liveNow": False,
         "annotations": {"list": []},
-        "links": [{
-            "type": "dashboards", "title": "netsonde", "tags": [TAG], "asDropdown": True, "icon": "external link",
-            "includeVars": True, "keepTime": True, "targetBlank": False, "tooltip": "", "url": "",
-        }],
+        "links": [
+            {
+                "type": "dashboards",
+                "title": "netsonde",
+                "tags": [TAG],
+                "asDropdown": True,
+                "icon": "external link",
+                "includeVars": True,
+                "keepTime": True,
+                "targetBlank": False,
+                "tooltip": "",
+                "url": "",
+            }
+        ],
         "templating": {"list": [data_source(), *variables]},
         "panels": arrange(panels),
     }

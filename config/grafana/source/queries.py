@@ -5,13 +5,15 @@ Names of metrics and labels are those that Prometheus gives to OTLP; docs/refere
 
 WINDOW = "$__rate_interval"
 HOST = 'host_name=~"$host"'
-FLOW = ",".join([
-    HOST,
-    'process_executable_path=~"$binary"',
-    'systemd_unit=~"$unit"',
-    'container_id=~"$container"',
-    'server_address=~"$remote"',
-])
+FLOW = ",".join(
+    [
+        HOST,
+        'process_executable_path=~"$binary"',
+        'systemd_unit=~"$unit"',
+        'container_id=~"$container"',
+        'server_address=~"$remote"',
+    ]
+)
 BINARY = "process_executable_path"
 REMOTE = "server_address"
 SENT, RECEIVED = 'network_io_direction="transmit"', 'network_io_direction="receive"'

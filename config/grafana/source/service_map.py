@@ -1,7 +1,7 @@
 """The dashboard of the service map: a graph of programs and services, made of flows by PromQL alone."""
 
 import panels as p
-from dashboards import IO, PACKETS, variables
+from common import IO, PACKETS, variables
 from queries import BINARY, REMOTE, RTT, quantile, rate, retransmit_ratio, series, top
 
 BY = ("host_name", BINARY, REMOTE, "server_port", "netsonde_socket_role")
@@ -30,8 +30,10 @@ def edges(flows):
     """From a program to the service that it uses, and from a service to the program that serves it."""
     ends = f'label_join({with_service(with_program(flows))}, "ends", "|", "netsonde_socket_role", "program", "service")'
     for label, pattern in [
-        ("source", "client[|](.*)[|].*"), ("target", "client[|].*[|](.*)"),
-        ("source", "server[|].*[|](.*)"), ("target", "server[|](.*)[|].*"),
+        ("source", "client[|](.*)[|].*"),
+        ("target", "client[|].*[|](.*)"),
+        ("source", "server[|].*[|](.*)"),
+        ("target", "server[|](.*)[|].*"),
     ]:
         ends = replace(ends, label, "$1", "ends", pattern)
     return f'sum by (id, source, target) (label_join({ends}, "id", " > ", "source", "target"))'
@@ -52,16 +54,44 @@ def service_map():
     flows = top(rate(IO, *WITH_ENDS, by=BY))
     role = p.choice("role", "Role", ["client|server", "client", "server"], "client|server")
     count = p.choice("top", "Flows", ["50", "100", "200", "500"], "100")
-    return p.dashboard("service-map", "Service map", "Programs and the services that they talk to, on all hosts: which program uses which service, and which program serves it.", variables(PACKETS, role, count), [
-        p.node_graph("Who talks to whom", "An arrow goes from a program to the service that it uses, and from a service to the program that serves it. Figures are application bytes a second, both ways together. A service on a loopback address is one of its host.", nodes(flows), edges(flows), "Bps"),
-        p.table("Flows", "The arrows as rows, with what is wrong with them.", {
-            "bytes": flows,
-            "rtt": quantile(0.95, series(RTT, *WITH_ENDS), *BY),
-            "again": retransmit_ratio(BY),
-            "failed": rate("netsonde_tcp_connection_failures_total", *WITH_ENDS, by=BY),
-        }, {
-            "host_name": "Host", BINARY: "Binary", "netsonde_socket_role": "Role", REMOTE: "Service", "server_port": "Port",
-            "Value #bytes": ("Bytes a second", "Bps"), "Value #rtt": ("Round trip p95", "s"),
-            "Value #again": ("Sent again", "percentunit"), "Value #failed": ("Failures a second", "cps"),
-        }, "Bytes a second", (24, 12)),
-    ])
+    return p.dashboard(
+        "service-map",
+        "Service map",
+        "Programs and the services that they talk to, on all hosts: which program uses which service, and which "
+        "program serves it.",
+        variables(PACKETS, role, count),
+        [
+            p.node_graph(
+                "Who talks to whom",
+                "An arrow goes from a program to the service that it uses, and from a service to the program that"
+                " serves it. Figures are application bytes a second, both ways together. A service on a loopback "
+                "address is one of its host.",
+                nodes(flows),
+                edges(flows),
+                "Bps",
+            ),
+            p.table(
+                "Flows",
+                "The arrows as rows, with what is wrong with them.",
+                {
+                    "bytes": flows,
+                    "rtt": quantile(0.95, series(RTT, *WITH_ENDS), *BY),
+                    "again": retransmit_ratio(BY),
+                    "failed": rate("netsonde_tcp_connection_failures_total", *WITH_ENDS, by=BY),
+                },
+                {
+                    "host_name": "Host",
+                    BINARY: "Binary",
+                    "netsonde_socket_role": "Role",
+                    REMOTE: "Service",
+                    "server_port": "Port",
+                    "Value #bytes": ("Bytes a second", "Bps"),
+                    "Value #rtt": ("Round trip p95", "s"),
+                    "Value #again": ("Sent again", "percentunit"),
+                    "Value #failed": ("Failures a second", "cps"),
+                },
+                "Bytes a second",
+                (24, 12),
+            ),
+        ],
+    )
