@@ -16,7 +16,6 @@ from queries import (
     increase,
     quantile,
     rate,
-    ratio,
     retransmit_ratio,
     series,
     top,
