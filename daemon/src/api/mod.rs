@@ -9,6 +9,7 @@ mod asked;
 pub mod counts;
 mod history;
 mod listen;
+mod reader;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use counts::Counts;
 use counts::Refusal;
 pub use history::HistoryAnswer;
 pub use listen::Listening;
+pub use reader::Reader;
 
 /// The body of `/api/v1/status`, as [`crate::cli::status`] reads it back.
 #[derive(Debug, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd as _;
 
+pub use self::format::duration;
 use self::summary::Summary;
 use super::health::{Health, HealthLog};
 use super::statistics::{Ledger, LossReason, Signal};

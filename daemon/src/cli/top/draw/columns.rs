@@ -1,0 +1,116 @@
+//! Which columns a terminal has room for, and how wide they are.
+
+use crate::cli::top::tables::{Column, Row};
+use crate::cli::top::text::width;
+
+/// A column that is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Its index in the table.
+    pub column: usize,
+    /// Columns of the terminal, without the gap before it.
+    pub width: usize,
+}
+
+/// Leaves out columns of little importance until the rest fits, the one that rows are sorted by last of all; what room
+/// is left goes to the columns whose texts need it. Each has a gap of one before it. `limit` is the terminal's width,
+/// if there is one.
+pub fn fit(columns: &[Column], rows: &[Row], sorted: usize, limit: Option<usize>) -> Vec<Placed> {
+    let mut placed: Vec<Placed> = columns
+        .iter()
+        .enumerate()
+        .map(|(column, of)| Placed { column, width: usize::from(of.width) })
+        .collect();
+    let needs = |column: usize| {
+        rows.iter().filter_map(|row| row.cells.get(column)).map(|cell| width(&cell.text)).max().unwrap_or(0)
+    };
+    let Some(limit) = limit else {
+        for place in &mut placed {
+            place.width = place.width.max(needs(place.column));
+        }
+        return placed;
+    };
+    let taken = |placed: &[Placed]| placed.iter().map(|place| place.width + 1).sum::<usize>();
+    while taken(&placed) > limit {
+        // The rightmost of the least important.
+        let importance = |at: usize| {
+            let column = placed[at].column;
+            (columns[column].priority, column == sorted, usize::MAX - at)
+        };
+        let droppable = (0..placed.len()).filter(|&at| columns[placed[at].column].priority < 9);
+        let by_need = |at: &usize| {
+            let (priority, is_sorted, position) = importance(*at);
+            (is_sorted, priority, position)
+        };
+        let Some(least) = droppable.min_by_key(by_need) else { break };
+        placed.remove(least);
+    }
+    let mut room = limit.saturating_sub(taken(&placed));
+    let wants: Vec<usize> = placed.iter().map(|place| needs(place.column)).collect();
+    while room > 0 {
+        // In turn, so that no long name takes all.
+        let hungry = (0..placed.len()).filter(|&at| placed[at].width < wants[at]);
+        let Some(at) = hungry.max_by_key(|&at| wants[at] - placed[at].width) else { break };
+        placed[at].width += 1;
+        room -= 1;
+    }
+    // The rest keeps numbers at the right edge.
+    let grower = placed.iter_mut().find(|place| columns[place.column].grows);
+    if let Some(place) = grower {
+        place.width += room;
+    }
+    placed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::top::tables::{Cell, Kind, Tone};
+
+    fn words(kind: Kind, rows: &[Row], sorted: &str, limit: usize) -> Vec<&'static str> {
+        let sorted = kind.column(sorted).expect("a column");
+        let placed = fit(kind.columns(), rows, sorted, Some(limit));
+        let taken: usize = placed.iter().map(|place| place.width + 1).sum();
+        assert!(taken <= limit, "{kind:?} at {limit}: {placed:?}");
+        placed.iter().map(|place| kind.columns()[place.column].word).collect()
+    }
+
+    #[test]
+    fn what_matters_least_goes_first() {
+        let shown = words(Kind::Programs, &[], "bytes", 40);
+        assert_eq!(shown, ["program", "bytes", "tx", "rx"]);
+        let shown = words(Kind::Programs, &[], "bytes", 80);
+        assert!(
+            shown.contains(&"retransmits") && shown.contains(&"p95") && !shown.contains(&"drops"),
+            "{shown:?}"
+        );
+        assert_eq!(words(Kind::Programs, &[], "bytes", 300).len(), Kind::Programs.columns().len());
+    }
+
+    #[test]
+    fn the_order_is_seen_as_long_as_there_is_room() {
+        let shown = words(Kind::Programs, &[], "drops", 40);
+        assert_eq!(shown, ["program", "tx", "rx", "drops"]);
+    }
+
+    #[test]
+    fn every_table_fits_every_terminal() {
+        for kind in Kind::ALL {
+            for limit in 40..250 {
+                for column in kind.columns() {
+                    words(kind, &[], column.word, limit);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn long_names_get_the_room_that_is_left() {
+        let text = |text: &str| Cell::text(text.to_owned());
+        let cells = vec![text("degraded"), text("a-long-subject-of-30-characters"), text("short")];
+        let row = Row { key: String::new(), cells, tone: Tone::Plain };
+        let placed = fit(Kind::Status.columns(), &[row], 0, Some(100));
+        assert_eq!(placed[1].width, 31);
+        assert_eq!(placed.iter().map(|place| place.width + 1).sum::<usize>(), 100);
+    }
+}
