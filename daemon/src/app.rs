@@ -23,7 +23,7 @@ use crate::api::{Api, Counts, Listening, Reader, Reload, Shown};
 use crate::cli::RunArgs;
 use crate::collect::Collector;
 use crate::config::{self, Config, Environment, EventKind, FlowAttribute, Loaded, Sources, Word};
-use crate::enrich::legacy_hierarchy;
+use crate::enrich::{Clock, legacy_hierarchy};
 use crate::exit::Exit;
 use crate::export::{Destination, Exporters};
 use crate::history::{HistoryThread, Recorder};
@@ -32,6 +32,7 @@ use crate::progress::{Progress, Stage};
 use crate::registry;
 use crate::select::Selection;
 use crate::telemetry::AttributeValue;
+use crate::view;
 
 /// systemd and users wait for so long at most after SIGTERM; the rest of the 5 s is for the last sweep.
 const FLUSH_GRACE: Duration = Duration::from_millis(3500);
@@ -257,17 +258,27 @@ async fn observe(
     let counts = Arc::new(Counts::default());
     let around = Around { progress: Arc::clone(&progress), api: Arc::clone(&counts), lacking };
     let (ended, mut end) = oneshot::channel();
+    let view_recorder = view::Recorder::new(config.api.history, Clock::read().unix_ns());
+    let view = view_recorder.view();
     let (of_aggregation, runtime) = (config.clone(), Handle::current());
     aggregating.run(move || {
         // Made there: what it starts has its privileges.
-        let aggregation = Aggregation::new(of_aggregation, exporters, publish, recorder, around);
+        let aggregation =
+            Aggregation::new(of_aggregation, exporters, publish, recorder, view_recorder, around);
         // The receiver is the last to go.
         let _ = ended.send(runtime.block_on(aggregation.run(collected, orders, FLUSH_GRACE)));
     });
     tokio::spawn(show_progress(Arc::clone(&progress)));
     let (reload, reloads) = mpsc::channel(1);
-    let shown =
-        Shown { status: status.clone(), inventory, archive, progress: Arc::clone(&progress), reload, counts };
+    let shown = Shown {
+        status: status.clone(),
+        inventory,
+        archive,
+        progress: Arc::clone(&progress),
+        reload,
+        counts,
+        view,
+    };
     if let Some(reader) = reader {
         // One that is gone has asked for the end.
         let _ = reader.send(Reader::new(shown.clone()));

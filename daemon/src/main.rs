@@ -22,6 +22,7 @@ mod reference;
 mod registry;
 mod select;
 mod telemetry;
+mod view;
 
 use std::io::{BufWriter, IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr, reason = "a failing test shows what its programs said")]
 
+pub mod api;
 pub mod audit;
 pub mod cgroup;
 pub mod cleanup;

@@ -51,6 +51,7 @@ use crate::memory::Moment;
 use crate::progress::{Progress, Stage};
 use crate::select::{Selection, Selections, user_id, with_facts};
 use crate::telemetry::{LogRecord, MetricData, Telemetry};
+use crate::view;
 
 /// Log records are handed on after this long, or when so many have come together.
 const LOG_DELAY: Duration = Duration::from_millis(500);
@@ -94,6 +95,8 @@ pub struct Around {
 pub struct Aggregation {
     around: Around,
     config: Config,
+    /// What readers are shown of intervals and processes.
+    view: view::Recorder,
     processes: ProcessTable,
     users: Users,
     series: Store,
@@ -166,14 +169,15 @@ fn masker(config: &Config) -> Option<Masker> {
 }
 
 impl Aggregation {
-    /// A task that sends to `exporters`, publishes its status and what listens, and tells `recorder` what opens and
-    /// closes.
+    /// A task that sends to `exporters`, publishes its status and what listens, tells `recorder` what opens and closes,
+    /// and `view` what is measured.
     #[must_use]
     pub fn new(
         config: Config,
         exporters: Exporters,
         publish: Publish,
         recorder: Option<Recorder>,
+        view: view::Recorder,
         around: Around,
     ) -> Self {
         let now = Clock::read().unix_ns();
@@ -190,6 +194,7 @@ impl Aggregation {
         };
         Self {
             around,
+            view,
             processes: ProcessTable::new(process_limit(&config), keep_ended(&config), masker(&config)),
             users: Users::new("/etc/passwd"),
             series: Store::new(config.metrics.clone(), now),
@@ -421,6 +426,7 @@ impl Aggregation {
         if now < self.last_sweep_unix_ns {
             tracing::warn!("the clock was set back: counters begin anew");
             self.series.clock_was_set_back(now);
+            self.view.clock_was_set_back(now);
             self.last_sweep_unix_ns = now;
             self.status.started_unix_ns = self.status.started_unix_ns.min(now);
         }
@@ -442,6 +448,7 @@ impl Aggregation {
                     self.watch_memory(Moment::Between);
                 }
                 self.take_lookups(&clock);
+                self.view.close(self.active.open(), self.config.interval.as_secs_f64(), now);
                 self.names.forget(clock.boot_ns());
                 data.extend(self.series.collect(now));
                 let complete = sweep.totals.namespaces_missed == 0;
@@ -473,6 +480,7 @@ impl Aggregation {
             return;
         }
         if flow.overflow {
+            self.view.add_overflow(measured.iter().copied());
             let change = (change != 0).then(|| flow::active(flow.transport, change));
             self.series.add(None, measured.into_iter().chain(change), since, now);
             return;
@@ -482,6 +490,8 @@ impl Aggregation {
             self.series.add(Some(named), measured.iter().copied(), since, now);
         }
         self.tell_active(flow, change, named.as_ref(), now);
+        let shown = named.map(|named| self.view.add(&named, measured.into_iter(), clock));
+        self.active.show(flow, shown);
     }
 
     /// A flow with its names; `None` when it is left out. One whose process is forgotten, but has connections that
@@ -523,6 +533,8 @@ impl Aggregation {
         for flow in flows {
             let named = self.observed(&flow, clock);
             self.tell_active(&flow, 0, named.as_ref(), clock.unix_ns());
+            let shown = named.map(|named| self.view.named(&named));
+            self.active.show(&flow, shown);
         }
     }
 
@@ -668,6 +680,7 @@ impl Aggregation {
             shed: store.shed,
         };
         status.memory = self.memory.status();
+        status.view = self.view.losses().by_reason().to_vec();
         status.tables = tables;
         let api = &self.around.api;
         status.api = ApiStatus {

@@ -9,6 +9,7 @@ mod asked;
 pub mod counts;
 mod history;
 mod listen;
+mod observations;
 mod reader;
 mod serve;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use crate::audit::Snapshot;
 use crate::history::Archive;
 use crate::privileges;
 use crate::progress::Progress;
+use crate::view::View;
 
 use admit::Caller;
 pub use counts::Counts;
@@ -86,6 +88,8 @@ pub struct Shown {
     pub reload: mpsc::Sender<Reload>,
     /// What became of requests.
     pub counts: Arc<Counts>,
+    /// What was measured of late.
+    pub view: View,
 }
 
 /// A stage that has not come round for so long is stuck, as `/healthz` has it.
@@ -103,6 +107,7 @@ fn router(shown: Shown) -> Router {
         .route("/api/v1/listeners/history", get(history::answer))
         .route(COMPACT_LISTENERS, get(compact_listeners))
         .route("/api/v1/reload", post(reload))
+        .merge(observations::router())
         .with_state(shown)
 }
 

@@ -46,6 +46,7 @@ impl Server {
             progress: Arc::new(Progress::new()),
             reload,
             counts: Arc::clone(&counts),
+            view: View::default(),
         };
         let api = Some(Api::start(listening, shown).expect("it starts"));
         Self { directory, api, status, reloads, counts, remote }

@@ -158,7 +158,7 @@ fn pause_window_and_help_are_switched() {
 fn it_ends_when_it_is_asked_to() {
     let quits = |keys: &[KeyEvent]| {
         let mut state = state();
-        keys.iter().map(|key| state.press(*key)).next_back()
+        keys.iter().fold(None, |_, key| Some(state.press(*key)))
     };
     let key = |c| KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE);
     let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);

@@ -48,6 +48,7 @@ impl Stage {
     }
 
     fn press(&mut self, keys: &str) {
+        self.screen(120, 30);
         for c in keys.chars() {
             let code = match c {
                 '\n' => KeyCode::Enter,
@@ -66,7 +67,7 @@ fn programs_are_shown_those_that_moved_most_first() {
     let lines = Stage::new().lines(120, 12);
     assert_eq!(
         lines[0],
-        format!("{:<111}22:13:20", "netsonde top on host1: the daemon at /run/netsonde/api.sock, every 10 s")
+        format!("{:<112}22:13:20", "netsonde top on host1: the daemon at /run/netsonde/api.sock, every 10 s")
     );
     assert_eq!(lines[1], " 1 Programs  2 Flows  3 DNS  4 Listeners  5 Processes  6 Status");
     assert!(
@@ -77,7 +78,7 @@ fn programs_are_shown_those_that_moved_most_first() {
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let headings = words(&lines[3]);
     assert_eq!(headings[..4], ["PROGRAM", "UNIT", "USER", "vBYTES"]);
-    assert_eq!(words(&lines[4])[..6], ["backup", "backup.service", "www", "2.0M", "103K", "1.0K"]);
+    assert_eq!(words(&lines[4])[..6], ["backup", "backup.service", "www", "2.0M", "102K", "1.0K"]);
     assert_eq!(words(&lines[5])[..7], ["nginx", "nginx.service", "www", "12.0K", "205", "410", "10.0%"]);
     assert_eq!(words(&lines[6])[..6], ["curl", "session-1.scope", "www", "0", "0", "0"]);
     assert_eq!(lines[11], "? help  / filter  Enter into  q quit");
@@ -114,7 +115,7 @@ host1: the daemon, every 10 s   22:13:20
 1 Prog 2 Flow 3 DNS 4 List 5 Proc 6 Stat
 last minute: tx 103K/s rx 1.4K/s, 8 ope~
  PROGRAM             vBYTES   TX/s   RX/s
- backup                2.0M   103K   1.0K
+ backup                2.0M   102K   1.0K
  nginx                12.0K    205    410
  curl                     0      0      0
 
@@ -164,7 +165,7 @@ fn a_program_leads_to_its_flows_and_those_to_their_processes() {
 fn each_tab_has_its_table() {
     for (key, parts) in [
         ("2", ["app.internal", "8080", "10.0%"].as_slice()),
-        ("3", &["nowhere.example.org", "NXDOMAIN", "1.5", "100.0ms", "192.0.2.53"]),
+        ("3", &["nowhere.example.org", "NXDOMAIN", "0.30", "100.0ms", "192.0.2.53"]),
         ("4", &["0.0.0.0", "8443", "any", "nginx", "60", "42"]),
         ("5", &[" systemd ", "`-sshd", "  `-bash", "    `-backup", "4711", "2.0M"]),
         ("6", &["degraded", "losses", "event_ring_full: 7"]),
