@@ -145,7 +145,8 @@ fn top_alone(
         return Ok(complain(&said, Exit::CannotRun));
     }
     if args.once {
-        log_to_stderr(config.log.level);
+        // How loading goes is no part of a table.
+        log_to_stderr(config.log.level.min(LevelFilter::WARN));
     } else {
         // The screen is taken.
         log_to(config.log.level, messages);

@@ -26,3 +26,4 @@ pub mod rotel;
 pub mod scene;
 pub mod stream;
 pub mod telemetry;
+pub mod terminal;

@@ -30,10 +30,7 @@ pub fn flow(page: &mut Page, model: &Model, id: u32) {
         page.pair(ANCESTRY, &value_text(parents));
     }
     page.heading("What it did");
-    let sums = WINDOWS.map(|window| {
-        let found = model.store.flow_sums(window).into_iter().find(|sum| sum.id == id);
-        (model.store.seconds(window), found.unwrap_or_default())
-    });
+    let sums = WINDOWS.map(|window| (model.store.seconds(window), model.store.flow_sum(window, id)));
     measured(page, model, &sums);
     page.heading("Its processes");
     let processes = model.processes.processes.iter().filter(|process| process.flows.contains(&id));
@@ -159,10 +156,7 @@ pub fn lookup(page: &mut Page, model: &Model, id: u32) {
     page.heading(&format!("{name}, by {}", program_name(attributes)));
     page.attributes(attributes, &[]);
     page.heading("What came of it");
-    let sums = WINDOWS.map(|window| {
-        let found = model.store.lookup_sums(window).into_iter().find(|sum| sum.id == id);
-        (model.store.seconds(window), found.unwrap_or_default())
-    });
+    let sums = WINDOWS.map(|window| (model.store.seconds(window), model.store.lookup_sum(window, id)));
     row(page, "", &sums, |seconds, _| format!("last {}", span(seconds)));
     row(page, "lookups", &sums, |_, sum| sum.count.to_string());
     row(page, "lookups a second", &sums, |seconds, sum| {
@@ -222,9 +216,9 @@ pub fn process(page: &mut Page, model: &Model, id: &str) {
     page.heading("It and its parents");
     chain(page, process);
     page.heading("Flows of its program that it took part in, within an hour");
-    let sums = model.store.flow_sums(Window::Hour);
-    for sum in sums.iter().filter(|sum| process.flows.contains(&sum.id)) {
-        let Some(attributes) = model.store.flow(sum.id) else { continue };
+    for &id in &process.flows {
+        let Some(attributes) = model.store.flow(id) else { continue };
+        let sum = model.store.flow_sum(Window::Hour, id);
         let port = attributes.get("server.port").map(|port| format!(":{}", value_text(port)));
         let role = attributes.get("netsonde.socket.role").map(value_text).unwrap_or_default();
         let text = format!(

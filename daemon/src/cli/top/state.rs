@@ -133,6 +133,15 @@ impl State {
         if key.kind == KeyEventKind::Release {
             return Next::Go;
         }
+        if key.modifiers.contains(KeyModifiers::ALT) {
+            // How a terminal sends Alt is how it sends Esc and the next key, when they come together.
+            let escape = KeyEvent::new(KeyCode::Esc, KeyModifiers::NONE);
+            let rest = KeyEvent { modifiers: key.modifiers.difference(KeyModifiers::ALT), ..key };
+            return match self.press(escape) {
+                Next::Go => self.press(rest),
+                Next::Quit => Next::Quit,
+            };
+        }
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             return self.press_with_control(key.code);
         }

@@ -144,6 +144,14 @@ fn a_filter_takes_effect_as_it_is_typed() {
 }
 
 #[test]
+fn escape_and_a_key_that_follows_at_once_are_two_keys() {
+    let mut state = state();
+    press(&mut state, [KeyCode::Down, KeyCode::Enter]);
+    assert_eq!(state.press(KeyEvent::new(KeyCode::Char('w'), KeyModifiers::ALT)), Next::Go);
+    assert_eq!((state.path.len(), state.window), (0, Window::Hour));
+}
+
+#[test]
 fn pause_window_and_help_are_switched() {
     let mut state = state();
     press(&mut state, [KeyCode::Char('p'), KeyCode::Char('w')]);

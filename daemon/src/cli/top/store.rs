@@ -172,6 +172,26 @@ impl Store {
         sums.into_values().collect()
     }
 
+    /// What one flow did within a window. What is open is as of the last interval.
+    pub fn flow_sum(&self, window: Window, id: u32) -> FlowFrame {
+        let mut sum = FlowFrame { id, ..FlowFrame::default() };
+        for frame in self.within(window) {
+            sum.active = 0;
+            if let Some(flow) = frame.flows.iter().find(|flow| flow.id == id) {
+                add_later(&mut sum, flow);
+            }
+        }
+        sum
+    }
+
+    /// What became of one series of lookups within a window.
+    pub fn lookup_sum(&self, window: Window, id: u32) -> LookupFrame {
+        let mut sum = LookupFrame { id, ..LookupFrame::default() };
+        let lookups = self.within(window).flat_map(|frame| &frame.lookups);
+        lookups.filter(|lookup| lookup.id == id).for_each(|lookup| add_lookups(&mut sum, lookup));
+        sum
+    }
+
     /// What became of each series of lookups within a window.
     pub fn lookup_sums(&self, window: Window) -> Vec<LookupFrame> {
         let mut sums: HashMap<u32, LookupFrame> = HashMap::new();
@@ -244,7 +264,12 @@ mod tests {
     }
 
     fn sum(store: &Store, window: Window, id: u32) -> Option<(u64, u64)> {
-        store.flow_sums(window).iter().find(|sum| sum.id == id).map(|sum| (sum.tx, sum.active))
+        let found = store.flow_sums(window).into_iter().find(|sum| sum.id == id);
+        assert_eq!(
+            found.clone().unwrap_or(FlowFrame { id, ..FlowFrame::default() }),
+            store.flow_sum(window, id)
+        );
+        found.map(|sum| (sum.tx, sum.active))
     }
 
     #[test]

@@ -12,6 +12,11 @@ pub struct Placed {
     pub width: usize,
 }
 
+/// A name is to have so many columns of the terminal before details are shown.
+const NAME: usize = 32;
+/// What is less important is a detail.
+const DETAIL: u8 = 4;
+
 /// Leaves out columns of little importance until the rest fits, the one that rows are sorted by last of all; what room
 /// is left goes to the columns whose texts need it. Each has a gap of one before it. `limit` is the terminal's width,
 /// if there is one.
@@ -31,19 +36,27 @@ pub fn fit(columns: &[Column], rows: &[Row], sorted: usize, limit: Option<usize>
         return placed;
     };
     let taken = |placed: &[Placed]| placed.iter().map(|place| place.width + 1).sum::<usize>();
-    while taken(&placed) > limit {
-        // The rightmost of the least important.
-        let importance = |at: usize| {
+    // The rightmost of the least important.
+    let least = |placed: &[Placed], below: u8| {
+        let droppable = (0..placed.len()).filter(|&at| columns[placed[at].column].priority < below);
+        let importance = |&at: &usize| {
             let column = placed[at].column;
-            (columns[column].priority, column == sorted, usize::MAX - at)
+            (column == sorted, columns[column].priority, usize::MAX - at)
         };
-        let droppable = (0..placed.len()).filter(|&at| columns[placed[at].column].priority < 9);
-        let by_need = |at: &usize| {
-            let (priority, is_sorted, position) = importance(*at);
-            (is_sorted, priority, position)
-        };
-        let Some(least) = droppable.min_by_key(by_need) else { break };
-        placed.remove(least);
+        droppable.min_by_key(importance)
+    };
+    while taken(&placed) > limit
+        && let Some(at) = least(&placed, 9)
+    {
+        placed.remove(at);
+    }
+    // What a row is called is worth more than the details.
+    let name = columns.iter().position(|column| column.grows).unwrap_or(0);
+    let missing = needs(name).min(NAME).saturating_sub(usize::from(columns[name].width));
+    while taken(&placed) + missing > limit
+        && let Some(at) = least(&placed, DETAIL).filter(|&at| placed[at].column != sorted)
+    {
+        placed.remove(at);
     }
     let mut room = limit.saturating_sub(taken(&placed));
     let wants: Vec<usize> = placed.iter().map(|place| needs(place.column)).collect();
@@ -102,6 +115,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_name_is_worth_more_than_details() {
+        let name = "a-name-of-some-thirty-characters";
+        let mut cells = vec![Cell::text(String::new()); Kind::Programs.columns().len()];
+        cells[0] = Cell::text(name.to_owned());
+        let rows = [Row { key: String::new(), cells, tone: Tone::Plain }];
+        for limit in [80, 100, 140] {
+            let placed = fit(Kind::Programs.columns(), &rows, 4, Some(limit));
+            assert!(placed[0].width >= 26 || limit < 100, "{limit}: {placed:?}");
+        }
+        let shown = words(Kind::Programs, &rows, "bytes", 100);
+        assert!(
+            !shown.contains(&"p99") && words(Kind::Programs, &[], "bytes", 100).contains(&"p99"),
+            "{shown:?}"
+        );
     }
 
     #[test]

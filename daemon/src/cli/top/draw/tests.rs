@@ -128,7 +128,7 @@ last minute: tx 103K/s rx 1.4K/s, 8 ope~
         assert_eq!(got.split_whitespace().collect::<Vec<_>>(), wanted.split_whitespace().collect::<Vec<_>>());
     }
     stage.press("3");
-    assert!(stage.lines(40, 12)[4].contains("AAAA  NOERROR"), "{}", stage.screen(40, 12));
+    assert!(stage.lines(40, 12)[4].contains("AAAA NOERROR"), "{}", stage.screen(40, 12));
     stage.press("?");
     let help = stage.screen(40, 12);
     assert!(help.contains("q         quit") && help.contains("attributes"), "all of it fits:\n{help}");
@@ -138,7 +138,7 @@ last minute: tx 103K/s rx 1.4K/s, 8 ope~
 fn a_program_leads_to_its_flows_and_those_to_their_processes() {
     let mut stage = Stage::new();
     stage.press("\n");
-    let screen = stage.screen(120, 12);
+    let screen = stage.screen(100, 12);
     assert!(screen.contains("store.example.org") && screen.contains("mirror.example.org"), "{screen}");
     assert!(!screen.contains("app.internal") && screen.contains("Esc back"), "{screen}");
     stage.press("\n");
