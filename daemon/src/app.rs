@@ -56,6 +56,7 @@ struct App<'a> {
     status: watch::Receiver<Status>,
     progress: Arc<Progress>,
     reloads: mpsc::Receiver<Reload>,
+    view: view::View,
 }
 
 /// Reads the configuration as `run` does.
@@ -260,6 +261,7 @@ async fn observe(
     let (ended, mut end) = oneshot::channel();
     let view_recorder = view::Recorder::new(config.api.history, Clock::read().unix_ns());
     let view = view_recorder.view();
+    view.set_resource(resource(&config));
     let (of_aggregation, runtime) = (config.clone(), Handle::current());
     aggregating.run(move || {
         // Made there: what it starts has its privileges.
@@ -277,7 +279,7 @@ async fn observe(
         progress: Arc::clone(&progress),
         reload,
         counts,
-        view,
+        view: view.clone(),
     };
     if let Some(reader) = reader {
         // One that is gone has asked for the end.
@@ -292,7 +294,7 @@ async fn observe(
         () = tokio::time::sleep(FIRST_SWEEP) => { tracing::warn!("the first sweep is late"); false }
         () = asked.to_stop.next() => true,
     };
-    let mut app = App { args, environment, config, collector, commands, status, progress, reloads };
+    let mut app = App { args, environment, config, collector, commands, status, progress, reloads, view };
     let mut ended = None;
     if !stop {
         tell_systemd(&[NotifyState::Ready, NotifyState::Status("observing")]);
@@ -439,6 +441,7 @@ impl App<'_> {
         }
         self.collector.reconfigure(config.interval, settings(&config)).await;
         self.config = config.clone();
+        self.view.set_resource(resource(&config));
         let (done, in_force) = oneshot::channel();
         let reconfigure = Command::Reconfigure(Box::new(config), exporters, done);
         self.commands.send(reconfigure).await.context("the aggregation is gone")?;

@@ -33,7 +33,9 @@ use tracing::level_filters::LevelFilter;
 
 use crate::cli::top::messages::Messages;
 use crate::cli::top::watch::Watch;
-use crate::cli::{AuditArgs, Cli, Command, ConfigArgs, ReloadArgs, RunArgs, StatusArgs, TopArgs, top};
+use crate::cli::{
+    AuditArgs, Cli, Command, ConfigArgs, EventsArgs, ReloadArgs, RunArgs, StatusArgs, TopArgs, top,
+};
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         .map_err(Into::into),
         Command::Status(args) => status(&args),
         Command::Audit(args) => audit(&args),
+        Command::Events(args) => events(&args),
         Command::Top(args) => top(&args),
         Command::Reload(args) => reload(&args),
     };
@@ -60,7 +63,7 @@ fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         Ok(config) => config,
         Err(e) => return Ok(complain(&e.to_string(), Exit::Config)),
     };
-    log_to_stderr(config.log.level);
+    log_to_stderr(config.log.level.0);
     let prepared = match app::prepare(&config)? {
         Ok(prepared) => prepared,
         Err(exit) => return Ok(exit),
@@ -87,6 +90,16 @@ fn status(args: &StatusArgs) -> anyhow::Result<Exit> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(cli::status::status(&config.api.socket, args.json, &mut stdout()))
+}
+
+fn events(args: &EventsArgs) -> anyhow::Result<Exit> {
+    let config = match configuration(&args.config) {
+        Ok(config) => config,
+        Err(e) => return Ok(complain(&e.to_string(), Exit::Config)),
+    };
+    let color = stdout().is_terminal() && environment("NO_COLOR").is_none_or(|v| v.is_empty());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(cli::events::events(args, &config.api.socket, color, &mut stdout(), &mut stderr()))
 }
 
 fn reload(args: &ReloadArgs) -> anyhow::Result<Exit> {
@@ -146,10 +159,10 @@ fn top_alone(
     }
     if args.once {
         // How loading goes is no part of a table.
-        log_to_stderr(config.log.level.min(LevelFilter::WARN));
+        log_to_stderr(config.log.level.0.min(LevelFilter::WARN));
     } else {
         // The screen is taken.
-        log_to(config.log.level, messages);
+        log_to(config.log.level.0, messages);
     }
     let config = app::for_a_reader(config, args.interval.unwrap_or(top::INTERVAL));
     let prepared = match app::prepare_for_a_reader(&config)? {

@@ -236,7 +236,10 @@ fn a_daemon_that_goes_is_missed_and_found_again() {
     let before = traffic.moved;
     traffic.step();
     terminal.write("w/binary:top-waiting !binary:server").unwrap();
-    terminal.press(&["Enter", "Enter"]).unwrap();
+    terminal.press(&["Enter"]).unwrap();
+    let alone = |screen: &str| has_row(screen, "top-waiting") && !has_row(screen, "top-waiting-server");
+    terminal.wait("the flow", alone).unwrap();
+    terminal.press(&["Enter"]).unwrap();
     // The new daemon counts from its own start.
     terminal.wait("the bytes", |screen| moved_as_shown(screen, traffic.moved.since(before))).unwrap();
     let pid = Pid::from_raw(terminal.running().unwrap().try_into().unwrap()).unwrap();
@@ -267,6 +270,7 @@ fn without_a_daemon_it_has_probes_of_its_own() {
     let before = traffic.moved;
     traffic.step();
     terminal.write("w").unwrap();
+    terminal.wait("the window", |screen| screen.contains(" min: tx")).unwrap();
     terminal.press(&["Enter"]).unwrap();
     terminal.wait("the bytes", |screen| moved_as_shown(screen, traffic.moved.since(before))).unwrap();
     let left: Vec<_> =

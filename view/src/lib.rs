@@ -5,6 +5,7 @@
 //! these types. Keys of attributes are those of the metrics and events (`docs/reference`).
 #![forbid(unsafe_code)]
 
+pub mod filter;
 pub mod model;
 pub mod quantiles;
 pub mod sum;

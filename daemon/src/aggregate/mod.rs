@@ -18,7 +18,6 @@ pub use identity::{Identity as SeriesIdentity, NamedFlow};
 #[cfg(test)]
 pub use logs::OF_EVERY_EVENT as EVENT_ATTRIBUTES;
 pub use logs::process_attributes;
-#[cfg(test)]
 pub use logs::violation::LISTEN_VIOLATION;
 pub use own::ALL as OWN_METRICS;
 pub use series::{Label, LabelValue};

@@ -37,7 +37,7 @@ keys! {
     API_REFUSAL = "netsonde.api.refusal", "forbidden, unauthorized (no token), host (a foreign name), body, head_too_large, malformed, timeout (it did not ask), stalled (it did not take its answer), too_many or accept_failed";
     RING = "netsonde.ring.name", "event_ring, payload_ring or process_ring, as in [limits]";
     TABLE_NAME = "netsonde.table.name", "name of a table: active_flows (those with connections open), cgroups, dns_lookups (in flight), dns_streams, flow_names (names of servers that flows go by), hellos (first messages of TLS clients), listeners (limits.listeners), openings (of listeners), question_names (dns.question_names), rules (of the selection), view (bytes of the history that readers are shown, api.history_size), view_processes; in the kernel accepts, images, multipath_owners and openers";
-    VIEW_LOSS = "netsonde.view.loss.reason", "frames (intervals that were forgotten before api.history, for want of api.history_size or of memory), flows and lookups (each time that one was summed under number 0 in an interval), processes (forgotten for others)";
+    VIEW_LOSS = "netsonde.view.loss.reason", "frames (intervals that were forgotten before api.history, for want of api.history_size or of memory), flows and lookups (each time that one was summed under number 0 in an interval), processes (forgotten for others), events (a reader who follows them was too slow)";
     DESTINATION = "netsonde.export.destination", "where telemetry goes";
     EXPORT_SIGNAL = "netsonde.export.signal", "metrics (counted in points) or logs (counted in records)";
     SPOOL_STATE_KEY = "netsonde.spool.state", "active, disk_full or unavailable";

@@ -127,6 +127,7 @@ pub struct Aggregation {
     holders: Holders,
     unattributed: u64,
     last_sweep_unix_ns: u64,
+    last_sweep_boot_ns: u64,
     /// The most since the last sweep.
     lag_ns: u64,
     recent: Recent,
@@ -180,7 +181,8 @@ impl Aggregation {
         view: view::Recorder,
         around: Around,
     ) -> Self {
-        let now = Clock::read().unix_ns();
+        let clock = Clock::read();
+        let now = clock.unix_ns();
         let status = Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
@@ -220,6 +222,7 @@ impl Aggregation {
             holders: Holders::default(),
             unattributed: 0,
             last_sweep_unix_ns: now,
+            last_sweep_boot_ns: clock.boot_ns(),
             lag_ns: 0,
             recent: Recent::default(),
             memory: Memory::new(config.limits.memory),
@@ -293,7 +296,7 @@ impl Aggregation {
                     // They end here, and those that come begin here.
                     let ended = self.series.collect(now);
                     self.exporters.send(&Telemetry::Metrics(Arc::new(ended)));
-                    self.last_sweep_unix_ns = now;
+                    (self.last_sweep_unix_ns, self.last_sweep_boot_ns) = (now, clock.boot_ns());
                 }
                 if self.series.reconfigure(config.metrics.clone(), now) {
                     self.active.forget_names();
@@ -415,6 +418,7 @@ impl Aggregation {
         if !self.pending_logs.is_empty() {
             let records = std::mem::take(&mut self.pending_logs);
             if self.memory.takes_events(records.len()) {
+                self.view.tell(&records);
                 self.exporters.send(&Telemetry::Logs(Arc::new(records)));
             }
         }
@@ -425,15 +429,17 @@ impl Aggregation {
         let now = clock.unix_ns();
         if now < self.last_sweep_unix_ns {
             tracing::warn!("the clock was set back: counters begin anew");
-            self.series.clock_was_set_back(now);
-            self.view.clock_was_set_back(now);
-            self.last_sweep_unix_ns = now;
-            self.status.started_unix_ns = self.status.started_unix_ns.min(now);
+            // They count from the last sweep on, told by the clock as it is.
+            let since = clock.unix_of(self.last_sweep_boot_ns);
+            self.series.clock_was_set_back(since);
+            self.view.clock_was_set_back(since);
+            self.last_sweep_unix_ns = since;
+            self.status.started_unix_ns = self.status.started_unix_ns.min(since);
         }
         self.users.refresh();
         self.names.refresh();
         self.search.refresh();
-        let mut data = Vec::new();
+        let (mut data, mut others, mut sums) = (Vec::new(), Vec::new(), None);
         match &report.sweep {
             Ok(sweep) => {
                 self.processes.take_walk(&sweep.processes, clock.boot_ns());
@@ -451,9 +457,10 @@ impl Aggregation {
                 self.view.close(self.active.open(), self.config.interval.as_secs_f64(), now);
                 self.names.forget(clock.boot_ns());
                 data.extend(self.series.collect(now));
+                sums = Some(self.series.sums(now));
                 let complete = sweep.totals.namespaces_missed == 0;
-                data.extend(self.count_listeners(&sweep.listeners, complete, &clock));
-                self.last_sweep_unix_ns = now;
+                others.extend(self.count_listeners(&sweep.listeners, complete, &clock));
+                (self.last_sweep_unix_ns, self.last_sweep_boot_ns) = (now, clock.boot_ns());
             }
             Err(error) => {
                 tracing::error!(error, "a sweep failed: what it would have brought comes with the next one");
@@ -466,8 +473,16 @@ impl Aggregation {
             self.watch_memory(Moment::Export);
         }
         self.note(report, now);
-        data.extend(self.own_starts.apply(own::metrics(&self.status, now)));
-        self.exporters.send(&Telemetry::Metrics(Arc::new(data)));
+        others.extend(self.own_starts.apply(own::metrics(&self.status, now)));
+        // Whoever scrapes wants sums since the beginning, also where what is exported is new only.
+        let sums = sums.map(|sums| sums.map(|sums| Arc::new([sums, others.clone()].concat())));
+        data.append(&mut others);
+        let data = Arc::new(data);
+        // After a failed sweep the series are as they were.
+        if let Some(sums) = sums {
+            self.view.show_metrics(sums.unwrap_or_else(|| Arc::clone(&data)));
+        }
+        self.exporters.send(&Telemetry::Metrics(data));
         self.publish.status.send_replace(self.status.clone());
     }
 

@@ -7,9 +7,13 @@
 mod admit;
 mod asked;
 pub mod counts;
+mod follow;
 mod history;
 mod listen;
+mod metrics;
 mod observations;
+mod patient;
+mod place;
 mod reader;
 mod serve;
 #[cfg(test)]
@@ -46,6 +50,7 @@ pub use reader::Reader;
 
 /// The body of `/api/v1/status`, as [`crate::cli::status`] reads it back.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StatusAnswer {
     /// The gravest of the findings.
     pub grade: Grade,
@@ -57,6 +62,7 @@ pub struct StatusAnswer {
 
 /// The body of `/api/v1/listeners`, as [`crate::cli::audit`] reads it back.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListenersAnswer {
     /// When they were read, RFC 3339 in UTC.
     pub time: String,
@@ -69,6 +75,9 @@ pub struct ListenersAnswer {
 
 /// What listens for netsonde's own command line, as [`netsonde_audit::compact`] has it: no interface for others.
 pub const COMPACT_LISTENERS: &str = "/api/v1/listeners/compact";
+
+/// Made of the types of the answers by `make reference`.
+const DESCRIPTION: &str = include_str!("../../../docs/reference/openapi.json");
 
 /// A wish to have the configuration read again; answered with what is wrong with it.
 pub type Reload = oneshot::Sender<Result<(), String>>;
@@ -107,7 +116,10 @@ fn router(shown: Shown) -> Router {
         .route("/api/v1/listeners/history", get(history::answer))
         .route(COMPACT_LISTENERS, get(compact_listeners))
         .route("/api/v1/reload", post(reload))
+        .route("/api/v1/openapi.json", get(description))
         .merge(observations::router())
+        .merge(follow::router())
+        .merge(metrics::router())
         .with_state(shown)
 }
 
@@ -195,6 +207,11 @@ async fn compact_listeners(State(shown): State<Shown>) -> Result<impl IntoRespon
     // Others who ask wait for their answers meanwhile, but only for the first who asks for this snapshot.
     let body = inventory.compact().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(([(CONTENT_TYPE, "application/json")], body))
+}
+
+/// What this API is, as OpenAPI 3.1.
+async fn description() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], DESCRIPTION)
 }
 
 async fn reload(State(shown): State<Shown>, Extension(caller): Extension<Caller>) -> (StatusCode, String) {

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::bail;
 use http_body_util::{BodyExt, Limited};
-use hyper::{Method, StatusCode};
+use hyper::body::Incoming;
+use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
@@ -34,15 +35,24 @@ pub async fn send(
     path: &str,
     most: usize,
 ) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+    let response = open(socket, method, path).await?;
+    let code = response.status();
+    let body = Limited::new(response.into_body(), most).collect().await;
+    Ok((code, body.map_err(|e| anyhow::anyhow!("{e}"))?.to_bytes().to_vec()))
+}
+
+/// The answer to a request without a body, whose own body is still to come.
+///
+/// # Errors
+///
+/// Nobody answers, which has an [`std::io::Error`] at its root.
+pub async fn open(socket: &Path, method: Method, path: &str) -> anyhow::Result<Response<Incoming>> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request =
         hyper::Request::builder().method(method).uri(path).header("host", "netsonde").body(String::new())?;
-    let response = sender.send_request(request).await?;
-    let code = response.status();
-    let body = Limited::new(response.into_body(), most).collect().await;
-    Ok((code, body.map_err(|e| anyhow::anyhow!("{e}"))?.to_bytes().to_vec()))
+    Ok(sender.send_request(request).await?)
 }
 
 /// What somebody can do who may not ask.

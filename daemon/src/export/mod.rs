@@ -8,6 +8,7 @@ mod console;
 mod file;
 mod health;
 mod otlp;
+pub mod prometheus;
 mod statistics;
 #[cfg(test)]
 mod testing;
@@ -21,6 +22,9 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
+#[cfg(test)]
+pub use self::testing::record as example_record;
+pub use console::{Line, Values, push_line};
 pub use statistics::{
     DestinationStatistics, LossReason, Signal, SignalStatistics, SpoolState, SpoolStatistics,
 };

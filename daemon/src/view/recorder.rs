@@ -15,7 +15,7 @@ use super::{Bounds, View};
 use crate::aggregate::{Label, LabelValue, NamedFlow, SeriesIdentity};
 use crate::config::FlowAttribute;
 use crate::enrich::Clock;
-use crate::telemetry::AttributeValue;
+use crate::telemetry::{AttributeValue, LogRecord, MetricData};
 
 /// What flows are told apart by, whatever `metrics.attributes` says.
 const OF_FLOWS: [FlowAttribute; 15] = [
@@ -58,17 +58,20 @@ pub struct Losses {
     pub lookups: u64,
     /// Processes that were forgotten for others.
     pub processes: u64,
+    /// Events that a reader who followed them missed.
+    pub events: u64,
 }
 
 impl Losses {
     /// Each with its word in `netsonde.view.loss.reason`.
     #[must_use]
-    pub fn by_reason(&self) -> [(&'static str, u64); 4] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 5] {
         [
             ("frames", self.frames),
             ("flows", self.flows),
             ("lookups", self.lookups),
             ("processes", self.processes),
+            ("events", self.events),
         ]
     }
 }
@@ -209,9 +212,20 @@ impl Recorder {
         self.keep_within_bytes();
     }
 
-    /// The wall clock was set back: intervals that have not ended yet by it would be in nobody's order.
-    pub fn clock_was_set_back(&mut self, now_unix_ns: u64) {
-        self.since_unix_ns = now_unix_ns;
+    /// Shows the newest values of all series.
+    pub fn show_metrics(&self, metrics: Arc<Vec<MetricData>>) {
+        self.view.show_metrics(metrics);
+    }
+
+    /// Tells events to those who follow them.
+    pub fn tell(&self, records: &[LogRecord]) {
+        self.view.events.tell(records);
+    }
+
+    /// The wall clock was set back: intervals that have not ended yet by it would be in nobody's order. The one that runs
+    /// began at `since_unix_ns` by the clock as it is.
+    pub fn clock_was_set_back(&mut self, since_unix_ns: u64) {
+        self.since_unix_ns = since_unix_ns;
         let frames = std::mem::take(&mut self.view.shared().frames);
         self.losses.frames += frames.len() as u64;
         self.frame_bytes = 0;
@@ -285,7 +299,7 @@ impl Recorder {
     /// What was let go of.
     #[must_use]
     pub fn losses(&self) -> Losses {
-        self.losses
+        Losses { events: self.view.events.missed(), ..self.losses }
     }
 
     /// A process is told of though it measured nothing yet.

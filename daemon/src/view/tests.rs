@@ -71,6 +71,25 @@ impl Scene {
     }
 }
 
+/// Two intervals with all that readers can get.
+pub fn example() -> Recorder {
+    let mut scene = Scene::new(BOUNDS);
+    let mut buckets = [0; 24];
+    buckets[3] = 2;
+    let value = MeasuredValue::Histogram { buckets: &buckets, sum_us: 9 };
+    let rtt = Measurement { metric: &RTT, label: None, value };
+    let failed = (&CONNECTION_FAILURES, Some((&ERROR_TYPE, "refused")));
+    let failed = Measurement { metric: failed.0, label: failed.1, value: MeasuredValue::Sum(1) };
+    let name = vec![(&QUESTION_NAME, LabelValue::Text("a.example".into()))];
+    for _ in 0..2 {
+        let named = scene.add(&flow(80), &[bytes("transmit", 10), bytes("receive", 300), rtt, failed]);
+        scene.add(&flow(443), &[]);
+        scene.recorder.add_lookups(&flow(53), &name, &[0, 2, 1]);
+        scene.close(&[(7, &named, 2)]);
+    }
+    scene.recorder
+}
+
 #[test]
 fn intervals_have_what_was_added_in_them_and_who_it_was() {
     let mut scene = Scene::new(BOUNDS);

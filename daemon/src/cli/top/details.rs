@@ -47,7 +47,8 @@ pub fn flow(page: &mut Page, model: &Model, id: u32) {
 fn measured(page: &mut Page, model: &Model, sums: &[(f64, FlowFrame); 3]) {
     let [.., (_, hour)] = sums;
     row(page, "", sums, |seconds, _| format!("last {}", span(seconds)));
-    let counts: [(&str, fn(&FlowFrame) -> u64); 10] = [
+    type Count = (&'static str, fn(&FlowFrame) -> u64);
+    let counts: [Count; 10] = [
         ("bytes sent", |sum| sum.tx),
         ("bytes received", |sum| sum.rx),
         ("packets sent", |sum| sum.tx_packets),
@@ -76,7 +77,8 @@ fn measured(page: &mut Page, model: &Model, sums: &[(f64, FlowFrame); 3]) {
         share.map_or_else(|| "-".to_owned(), percentage)
     });
     let bounds = model.store.bounds();
-    let times: [(&str, &[f64], fn(&FlowFrame) -> &Buckets); 3] = [
+    type Times<'a> = (&'static str, &'a [f64], fn(&FlowFrame) -> &Buckets);
+    let times: [Times<'_>; 3] = [
         ("round trip", &bounds.rtt, |sum| &sum.rtt),
         ("connecting", &bounds.connect, |sum| &sum.connect),
         ("connected", &bounds.duration, |sum| &sum.duration),

@@ -121,12 +121,14 @@ impl Watch {
 
     fn draw(&mut self, screen: &mut Screen, model: &mut Model, cache: &mut Cache) -> io::Result<()> {
         model.messages = self.messages.lines();
-        let terminal = screen.terminal();
-        // It may have another size than it had.
-        terminal.autoresize()?;
-        let (size, now) = (terminal.size()?, now());
-        let scene = scene(&mut self.state, model, cache, &self.policy, self.looks, (size, now));
-        terminal.draw(|frame| draw(frame, &scene, &self.state, model, self.looks, now))?;
+        let now = now();
+        let Self { state, policy, looks, .. } = self;
+        screen.terminal().draw(|frame| {
+            // It may have another size than it had a moment ago.
+            let size = frame.area().as_size();
+            let scene = scene(state, model, cache, policy, *looks, (size, now));
+            draw(frame, &scene, state, model, *looks, now);
+        })?;
         Ok(())
     }
 

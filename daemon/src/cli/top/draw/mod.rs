@@ -227,7 +227,8 @@ impl Pen {
             return;
         }
         self.write(buffer, area, &format!("{}, last minutes", graph.title), self.heading());
-        let parts: [(&str, fn(&Rate) -> f64, Tone, u16); 2] =
+        type Part = (&'static str, fn(&Rate) -> f64, Tone, u16);
+        let parts: [Part; 2] =
             [("tx", |rate| rate.tx, Tone::Good, 1), ("rx", |rate| rate.rx, Tone::Warning, 3)];
         for (name, value, tone, y) in parts {
             let values: Vec<f64> = graph.rates.iter().map(value).collect();
