@@ -127,9 +127,9 @@ mod tests {
             let placed = fit(Kind::Programs.columns(), &rows, 4, Some(limit));
             assert!(placed[0].width >= 26 || limit < 100, "{limit}: {placed:?}");
         }
-        let shown = words(Kind::Programs, &rows, "bytes", 100);
+        let shown = words(Kind::Programs, &rows, "bytes", 112);
         assert!(
-            !shown.contains(&"p99") && words(Kind::Programs, &[], "bytes", 100).contains(&"p99"),
+            !shown.contains(&"p99") && words(Kind::Programs, &[], "bytes", 112).contains(&"p99"),
             "{shown:?}"
         );
     }
