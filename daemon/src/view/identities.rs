@@ -28,7 +28,9 @@ impl Named {
         Self { id: FOLDED, attributes: r#"{"otel.metric.overflow":true}"#.into() }
     }
 
-    fn bytes(&self) -> u64 {
+    /// About how many bytes it takes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
         self.attributes.len() as u64 + ENTRY_BYTES
     }
 }

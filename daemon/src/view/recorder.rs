@@ -240,7 +240,8 @@ impl Recorder {
     /// The oldest go first; names go with the last interval that has them.
     fn keep_within_bytes(&mut self) {
         self.forget_names();
-        while !self.fits() {
+        let needed = self.needed();
+        while !self.fits(needed) {
             let mut left = 1;
             let gone = self.drop_oldest(|frames| frames.len() > 1 && std::mem::take(&mut left) > 0);
             if gone == 0 {
@@ -251,13 +252,22 @@ impl Recorder {
         }
     }
 
+    /// Bytes of the names, of flows and of lookups, that the newest interval has: no other makes room for these.
+    fn needed(&self) -> (u64, u64) {
+        let shared = self.view.shared();
+        let Some(newest) = shared.frames.back() else { return (0, 0) };
+        let flows = newest.flow_names().map(|named| named.bytes()).sum();
+        (flows, newest.lookup_names().map(|named| named.bytes()).sum())
+    }
+
     /// Whether there is room, and for the names that come next as well.
-    fn fits(&self) -> bool {
+    fn fits(&self, needed: (u64, u64)) -> bool {
         let (flows, lookups) = (self.flows.bytes(), self.lookups.bytes());
-        let (flows_room, lookups_room) = self.room();
+        let room = self.room();
+        let crowded = |names: u64, needed: u64, room: u64| names > (room / 8 * 7).max(needed + room / 8);
         self.frame_bytes + flows + lookups <= self.bytes
-            && flows <= flows_room / 8 * 7
-            && lookups <= lookups_room / 8 * 7
+            && !crowded(flows, needed.0, room.0)
+            && !crowded(lookups, needed.1, room.1)
     }
 
     fn forget_names(&mut self) {

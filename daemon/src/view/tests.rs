@@ -217,6 +217,23 @@ fn flows_that_find_no_room_are_summed_and_counted() {
 }
 
 #[test]
+fn flows_that_nearly_fill_the_room_of_names_cost_no_history() {
+    let mut scene = Scene::new(Bounds { age: Duration::from_secs(100), bytes: 256 << 10 });
+    let room = (256 << 10) / 8 * 3;
+    let bytes_of_one = scene.add(&flow(1), &[]).bytes();
+    let flows = u16::try_from(room / bytes_of_one * 95 / 100).expect("few");
+    for _ in 0..100 {
+        for port in 1..=flows {
+            scene.add(&flow(port), &[bytes("transmit", 1)]);
+        }
+        scene.close(&[]);
+    }
+    let history = scene.history(0);
+    assert!(history.frames.len() > 10, "{} intervals of {flows} flows", history.frames.len());
+    assert_eq!((history.flows.len(), scene.recorder.losses().flows), (usize::from(flows), 0));
+}
+
+#[test]
 fn tables_say_what_the_history_comes_to() {
     let mut scene = Scene::new(BOUNDS);
     let mut buckets = [0; 24];
