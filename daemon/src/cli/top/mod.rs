@@ -2,7 +2,7 @@
 //!
 //! Reads the running daemon, or probes that this process loads when there is none, by the questions of the local API.
 //! What is known is in [`model`] and [`store`], what somebody looks at in [`state`]; [`tables`] and [`details`] make
-//! rows and pages of both, [`scene`] says where they stand, and [`draw`] puts them on the screen. Only [`watch`],
+//! rows and pages of both, [`scene`] says where they stand, and [`draw`] puts them on the screen. Only [`mod@watch`],
 //! [`source`] and [`terminal`] do anything; the rest is pure.
 
 mod details;

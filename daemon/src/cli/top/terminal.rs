@@ -67,7 +67,7 @@ fn give_back() {
     }
 }
 
-/// What a terminal can do, from what the environment says of it: `NO_COLOR` (https://no-color.org), `TERM`, and the
+/// What a terminal can do, from what the environment says of it: `NO_COLOR` (<https://no-color.org>), `TERM`, and the
 /// first that is set of `LC_ALL`, `LC_CTYPE` and `LANG` (locale(7)).
 pub fn looks(variable: impl Fn(&str) -> Option<String>) -> Looks {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
