@@ -30,3 +30,4 @@ pub mod sending;
 pub mod store;
 pub mod stream;
 pub mod telemetry;
+pub mod terminal;

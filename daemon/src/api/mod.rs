@@ -14,6 +14,7 @@ mod metrics;
 mod observations;
 mod patient;
 mod place;
+mod reader;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ pub use counts::Counts;
 use counts::Refusal;
 pub use history::HistoryAnswer;
 pub use listen::Listening;
+pub use reader::Reader;
 
 /// The body of `/api/v1/status`, as [`crate::cli::status`] reads it back.
 #[derive(Debug, Serialize, Deserialize)]

@@ -18,6 +18,7 @@ pub mod events;
 pub mod reload;
 mod since;
 pub mod status;
+pub mod top;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -70,6 +71,10 @@ pub enum Command {
     /// Ends with 0 on Ctrl-C and when nobody reads what it prints, with 1 when the daemon ends or none answers, and with 2
     /// when a filter is wrong. What came faster than it was read is missed, and counted on standard error in the end.
     Events(EventsArgs),
+    /// Show what programs do now, in a terminal: traffic, lookups, listeners, processes
+    ///
+    /// Asks the running daemon. Without one it loads probes of its own, which needs root, and exports nothing.
+    Top(TopArgs),
     /// Have the running daemon read its configuration again, as SIGHUP does, and say what came of it
     ///
     /// Asks for root, or for the user that the daemon runs as. A file that is wrong changes nothing, and the exit code
@@ -169,6 +174,31 @@ pub struct AuditArgs {
     /// With --save-baseline and --diff: also UDP sockets that come and go with what their programs ask of others
     #[arg(long, requires = "purpose")]
     pub with_ephemeral: bool,
+}
+
+/// Flags of `netsonde top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// The configuration file, which names the daemon's socket.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Time from one update to the next, 100ms to 1h [default: 1s]
+    ///
+    /// A daemon has something new once in its own interval; probes of this process sweep as often as this.
+    #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
+    pub interval: Option<Duration>,
+    /// What to begin with: programs, flows, dns, listeners, processes or status
+    #[arg(long, value_name = "TABLE", default_value = "programs", value_parser = top::parse_tab)]
+    pub tab: top::Kind,
+    /// The column to sort by, such as tx, p99 or name:asc; a wrong one lists those that there are
+    #[arg(long, value_name = "COLUMN[:asc|:desc]")]
+    pub sort: Option<String>,
+    /// Show only what matches: words, field:word such as binary:nginx, unit:, port: or remote:, and !word
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Option<String>,
+    /// Print the table once as plain text, with all columns and without colours, and end
+    #[arg(long)]
+    pub once: bool,
 }
 
 /// Which sockets `netsonde audit` is about. A socket is shown when each flag that is given has a value that it

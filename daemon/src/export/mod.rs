@@ -30,6 +30,7 @@ pub use statistics::{
 };
 
 use self::console::ConsoleSink;
+pub use self::console::duration;
 use self::file::FileSink;
 use self::otlp::{LaneHandle, SpoolSettings};
 use self::statistics::Ledger;

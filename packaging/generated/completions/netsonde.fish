@@ -31,6 +31,7 @@ complete -c netsonde -n "__fish_netsonde_needs_command" -f -a "check-config" -d 
 complete -c netsonde -n "__fish_netsonde_needs_command" -f -a "status" -d 'Show how the running daemon is doing'
 complete -c netsonde -n "__fish_netsonde_needs_command" -f -a "audit" -d 'Show what listens on this host, and what has changed since it was right'
 complete -c netsonde -n "__fish_netsonde_needs_command" -f -a "events" -d 'Follow the events of the running daemon: connections, listeners, DNS lookups, as they come'
+complete -c netsonde -n "__fish_netsonde_needs_command" -f -a "top" -d 'Show what programs do now, in a terminal: traffic, lookups, listeners, processes'
 complete -c netsonde -n "__fish_netsonde_needs_command" -f -a "reload" -d 'Have the running daemon read its configuration again, as SIGHUP does, and say what came of it'
 complete -c netsonde -n "__fish_netsonde_using_subcommand run" -l config -d 'Configuration file [default: /etc/netsonde/netsonde.toml, if it exists]' -r -F
 complete -c netsonde -n "__fish_netsonde_using_subcommand run" -l output -d 'Where to write instead of the configured exporters; may be given several times' -r
@@ -65,5 +66,12 @@ complete -c netsonde -n "__fish_netsonde_using_subcommand events" -l unit -d 'On
 complete -c netsonde -n "__fish_netsonde_using_subcommand events" -l type -d 'Only events of these names, such as tcp.close or dns.response' -r
 complete -c netsonde -n "__fish_netsonde_using_subcommand events" -l json -d 'Print a line of JSON an event, for programs'
 complete -c netsonde -n "__fish_netsonde_using_subcommand events" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c netsonde -n "__fish_netsonde_using_subcommand top" -l config -d 'Configuration file [default: /etc/netsonde/netsonde.toml, if it exists]' -r -F
+complete -c netsonde -n "__fish_netsonde_using_subcommand top" -l interval -d 'Time from one update to the next, 100ms to 1h [default: 1s]' -r
+complete -c netsonde -n "__fish_netsonde_using_subcommand top" -l tab -d 'What to begin with: programs, flows, dns, listeners, processes or status' -r
+complete -c netsonde -n "__fish_netsonde_using_subcommand top" -l sort -d 'The column to sort by, such as tx, p99 or name:asc; a wrong one lists those that there are' -r
+complete -c netsonde -n "__fish_netsonde_using_subcommand top" -l filter -d 'Show only what matches: words, field:word such as binary:nginx, unit:, port: or remote:, and !word' -r
+complete -c netsonde -n "__fish_netsonde_using_subcommand top" -l once -d 'Print the table once as plain text, with all columns and without colours, and end'
+complete -c netsonde -n "__fish_netsonde_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netsonde -n "__fish_netsonde_using_subcommand reload" -l config -d 'Configuration file [default: /etc/netsonde/netsonde.toml, if it exists]' -r -F
 complete -c netsonde -n "__fish_netsonde_using_subcommand reload" -s h -l help -d 'Print help (see more with \'--help\')'

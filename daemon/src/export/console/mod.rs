@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::os::fd::AsFd as _;
 
 pub use self::event::{Line, push_line};
-pub use self::format::Values;
+pub use self::format::{Values, duration};
 use self::summary::Summary;
 use super::health::{Health, HealthLog};
 use super::statistics::{Ledger, LossReason, Signal};
