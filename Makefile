@@ -128,6 +128,10 @@ docs: deps ## The code's own documentation, in target/doc
 reference: deps ## Write docs/reference anew from the code; a test compares them
 	NETSONDE_BLESS=1 cargo test --locked --quiet --package netsonde --bin netsonde reference::
 
+.PHONY: dashboards
+dashboards: deps-test ## Write the Grafana dashboards anew from config/grafana/source; a test compares them
+	config/grafana/generate.py
+
 .PHONY: deps-packages
 deps-packages: deps
 	@scripts/install-packages.sh packaging/apt-packages.txt

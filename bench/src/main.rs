@@ -4,6 +4,7 @@
 
 mod audit;
 mod bpf;
+mod export_size;
 mod idle;
 mod living;
 mod memory;
@@ -33,8 +34,8 @@ struct Arguments {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
     /// Only this: a workload (keep-alive, connection-per-request, bulk, small-udp, dns, or processes with what BPF
-    /// takes for each), bpf (for connections and sockets), memory, audit (beside ss), or page
-    /// (the web page with many flows).
+    /// takes for each), bpf (for connections and sockets), memory, audit (beside ss), export-size (bytes
+    /// that a host sends in an interval), or page (the web page with many flows).
     #[arg(long)]
     only: Option<String>,
     /// The netsonde to measure; by default the one built beside this program.
@@ -46,7 +47,7 @@ struct Arguments {
 }
 
 /// What is measured besides workloads.
-const OTHERS: [&str; 4] = ["bpf", "memory", "audit", "page"];
+const OTHERS: [&str; 5] = ["bpf", "memory", "audit", "export-size", "page"];
 
 /// Everything one run of the benchmark found.
 #[derive(Serialize)]
@@ -61,6 +62,7 @@ struct Results {
     processes: Option<processes::Cost>,
     memory: Option<memory::Cost>,
     audit: Option<audit::Cost>,
+    export_size: Option<export_size::Cost>,
     page: Option<page::Cost>,
 }
 
@@ -87,6 +89,7 @@ fn main() -> Result<()> {
         processes: None,
         memory: None,
         audit: None,
+        export_size: None,
         page: None,
     };
     println!("kernel {}, {} processors, {}", results.kernel, results.processors, subject.netsonde.display());
@@ -116,6 +119,11 @@ fn main() -> Result<()> {
         let cost = audit::measure(&subject, arguments.pairs)?;
         println!("{cost}");
         results.audit = Some(cost);
+    }
+    if wanted("export-size") {
+        let cost = export_size::measure(&subject)?;
+        println!("{cost}");
+        results.export_size = Some(cost);
     }
     if wanted("page") {
         let cost = page::measure(&subject)?;
