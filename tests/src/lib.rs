@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod audit;
+pub mod browser;
 pub mod cgroup;
 pub mod cleanup;
 pub mod collector;

@@ -34,7 +34,7 @@ keys! {
     NAME_KIND = "netsonde.dns.name.kind", "address (as known to a process, a network namespace or the host) or flow (which goes by the name)";
     PROGRAM_NAME = "netsonde.program.name", "name of a BPF program of netsonde";
     CAPABILITY = "netsonde.capability", "name of a capability, as in capabilities(7)";
-    API_REFUSAL = "netsonde.api.refusal", "forbidden, unauthorized (no token), host (a foreign name), body, head_too_large, malformed, timeout (it did not ask), stalled (it did not take its answer), too_many or accept_failed";
+    API_REFUSAL = "netsonde.api.refusal", "forbidden, unauthorized (no token), host (a foreign name, or another site's page), body, head_too_large, malformed, timeout (it did not ask), stalled (it did not take its answer), too_many or accept_failed";
     RING = "netsonde.ring.name", "event_ring, payload_ring or process_ring, as in [limits]";
     TABLE_NAME = "netsonde.table.name", "name of a table: active_flows (those with connections open), cgroups, dns_lookups (in flight), dns_streams, flow_names (names of servers that flows go by), hellos (first messages of TLS clients), listeners (limits.listeners), openings (of listeners), question_names (dns.question_names), rules (of the selection), view (bytes of the history that readers are shown, api.history_size), view_processes; in the kernel accepts, images, multipath_owners and openers";
     VIEW_LOSS = "netsonde.view.loss.reason", "frames (intervals that were forgotten before api.history, for want of api.history_size or of memory), flows and lookups (each time that one was summed under number 0 in an interval), processes (forgotten for others), events (a reader who follows them was too slow)";

@@ -1,7 +1,7 @@
 //! The local API: HTTP on a Unix socket for root, the daemon's own user and the members of a group; over TCP as well
 //! where that is asked for, to read only. It has a thread of its own, so that it answers while the rest is busy.
 //!
-//! What is served is here; [`listen`] makes the sockets, [`admit`] decides who is answered, [`serve`] keeps each client
+//! What is served is here, and the web page's files in [`page`]; [`listen`] makes the sockets, [`admit`] decides who is answered, [`serve`] keeps each client
 //! within its limits, and [`counts`] tells what became of them.
 
 mod admit;
@@ -12,6 +12,7 @@ mod history;
 mod listen;
 mod metrics;
 mod observations;
+mod page;
 mod patient;
 mod place;
 mod reader;
@@ -118,6 +119,7 @@ fn router(shown: Shown) -> Router {
         .route("/api/v1/reload", post(reload))
         .route("/api/v1/openapi.json", get(description))
         .merge(observations::router())
+        .merge(page::routes())
         .merge(follow::router())
         .merge(metrics::router())
         .with_state(shown)

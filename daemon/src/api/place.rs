@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(super) struct Turn {
     /// It has asked, and is being answered.
     pub(super) answering: AtomicBool,
+    /// It has been answered at least once.
+    pub(super) answered: AtomicBool,
     /// It stays for as long as it likes.
     pub(super) keeps: AtomicBool,
 }

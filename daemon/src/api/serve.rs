@@ -23,11 +23,11 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 use tower_service::Service as _;
 
-use super::admit::{self, Caller, Members, Peer};
+use super::admit::{self, Caller, Members, Peer, Wanted};
 use super::counts::{Counts, Refusal};
 use super::patient::Patient;
 use super::place::{Place, Turn};
-use super::{Listening, Shown, router};
+use super::{Listening, Shown, page, router};
 use crate::config::export::Secret;
 
 /// A head may have so many bytes; browsers with cookies need less.
@@ -172,7 +172,7 @@ async fn connection(
 ) {
     let stream = Patient::new(stream, Arc::clone(&turn));
     let service = {
-        let shared = Arc::clone(&shared);
+        let (shared, turn) = (Arc::clone(&shared), Arc::clone(&turn));
         service_fn(move |request| answer(request, caller, Arc::clone(&shared), Arc::clone(&turn)))
     };
     let served = http1::Builder::new()
@@ -184,7 +184,9 @@ async fn connection(
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "a client of the local API");
-        if let Some(why) = why(&error) {
+        // Browsers keep a connection in case they ask again: its end is no refusal.
+        let is_kept = error.is_timeout() && turn.answered.load(Ordering::Relaxed);
+        if let Some(why) = why(&error).filter(|_| !is_kept) {
             shared.counts.refuse(why);
         }
     }
@@ -214,7 +216,8 @@ async fn answer(
 ) -> Result<Response<Body>, std::convert::Infallible> {
     turn.answering.store(true, Ordering::Relaxed);
     let has_body = !request.body().is_end_stream();
-    let response = match admit::request(caller, request.headers(), has_body, shared.token.as_ref()) {
+    let wanted = if page::has(request.uri().path()) { Wanted::Page } else { Wanted::Data };
+    let response = match admit::request(caller, wanted, request.headers(), has_body, shared.token.as_ref()) {
         Ok(()) => {
             shared.counts.request();
             request.extensions_mut().insert(caller);
@@ -238,6 +241,7 @@ struct Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
+        self.turn.answered.store(true, Ordering::Relaxed);
         self.turn.answering.store(false, Ordering::Relaxed);
     }
 }
@@ -271,7 +275,10 @@ fn refused(why: Refusal) -> Response<Body> {
             (StatusCode::UNAUTHORIZED, "a token is needed\n")
         }
         Refusal::Body => (StatusCode::PAYLOAD_TOO_LARGE, "no body is taken here\n"),
-        Refusal::Host => (StatusCode::MISDIRECTED_REQUEST, "ask by localhost or a loopback address\n"),
+        Refusal::Host => (
+            StatusCode::MISDIRECTED_REQUEST,
+            "ask by localhost or a loopback address, and not from another site's page\n",
+        ),
         _ => (StatusCode::FORBIDDEN, "root, netsonde's own user and the group of this socket may ask\n"),
     };
     (code, headers, text).into_response()

@@ -206,6 +206,16 @@ fn who_does_not_ask_in_time_is_cut_off() {
 }
 
 #[test]
+fn a_connection_that_is_kept_after_an_answer_ends_without_a_refusal() {
+    let server = Server::start("");
+    let mut kept = server.connect();
+    kept.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("sent");
+    // Until the daemon ends it.
+    assert_eq!(code(&read(&mut kept)), "200");
+    assert_eq!(server.refused("timeout"), 0);
+}
+
+#[test]
 fn who_does_not_take_its_answer_is_cut_off() {
     let server = Server::start("");
     // More than the socket holds.
@@ -265,6 +275,33 @@ fn over_tcp_a_token_is_asked_for_and_nothing_can_be_changed() {
     assert_eq!(code(&with(right, "POST /api/v1/reload")), "403");
     assert_eq!((server.refused("unauthorized"), server.refused("forbidden")), (2, 1));
     assert_eq!(code(&server.get("/healthz")), "200", "no token is needed on the Unix socket");
+}
+
+#[test]
+fn the_page_comes_without_a_token_and_nothing_else_does() {
+    let server = Server::start("listen = \"127.0.0.1:0\"\ntoken_file = \"TOKEN\"\n");
+    let page = server.remote("GET / HTTP/1.1\r\nhost: x.example\r\n");
+    assert_eq!(code(&page), "200");
+    assert!(
+        page.contains("content-security-policy: default-src 'none'") && page.contains("<title>netsonde"),
+        "{page}"
+    );
+    assert_eq!(code(&server.remote("GET /page/js/main.js HTTP/1.1\r\nhost: x\r\n")), "200");
+    for path in ["/api/v1/status", "/page/", "/page/../api/v1/status", "//", "/page/js/none.js"] {
+        assert_eq!(code(&server.remote(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n"))), "401", "{path}");
+    }
+    assert_eq!(code(&server.remote("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n")), "405");
+}
+
+#[test]
+fn on_the_unix_socket_pages_of_other_sites_are_refused() {
+    let server = Server::start("");
+    let ask = |head: &str| {
+        server.exchange(format!("POST /api/v1/reload HTTP/1.1\r\n{head}connection: close\r\n\r\n").as_bytes())
+    };
+    assert_eq!(code(&ask("host: evil.example:9500\r\n")), "421");
+    assert_eq!(code(&ask("host: localhost:9500\r\nsec-fetch-site: cross-site\r\n")), "421");
+    assert_eq!(server.refused("host"), 2);
 }
 
 #[test]
