@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use netsonde_tests::api;
 use netsonde_tests::audit;
 use netsonde_tests::cgroup::{Cgroup, Hierarchy};
 use netsonde_tests::command;
@@ -76,6 +77,17 @@ fn a_violation_is_told_within_a_second_with_rule_and_identity() {
     expect::assert_attribute(&[&event], "process.executable.path", brief.as_path());
     // Sweeps come and go, and nothing is told twice.
     std::thread::sleep(Duration::from_millis(2_500));
+    let answer = api::json(&daemon, "/api/v1/listeners").unwrap();
+    let rows = answer["listeners"].as_array().unwrap();
+    let verdict = |row: &serde_json::Value| {
+        let (action, rule) = (&row["netsonde.audit.action"], &row["netsonde.audit.rule"]);
+        (action.as_str().unwrap().to_owned(), rule.as_str().unwrap().to_owned())
+    };
+    let (ours, others): (Vec<_>, Vec<_>) =
+        rows.iter().partition(|row| row["server.port"] == server.address.port());
+    assert!(!ours.is_empty());
+    assert!(ours.into_iter().all(|row| verdict(row) == ("deny".to_owned(), "no-telnet".to_owned())));
+    assert!(others.into_iter().all(|row| verdict(row) == ("allow".to_owned(), "default".to_owned())));
     server.stop().unwrap();
     let telemetry = daemon.stop().unwrap();
     for name in ["no-telnet", "not-for-a-moment"] {

@@ -148,6 +148,12 @@ fn listener_limit(config: &Config) -> usize {
     config.limits.listeners.get() as usize
 }
 
+fn live(config: &Config) -> Live {
+    let mut live = Live::new(listener_limit(config));
+    live.set_policy(&config.audit);
+    live
+}
+
 fn process_limit(config: &Config) -> usize {
     config.limits.processes.get() as usize
 }
@@ -202,7 +208,7 @@ impl Aggregation {
             series: Store::new(config.metrics.clone(), now),
             listeners: Store::new(config.metrics.clone(), now),
             listeners_folded: 0,
-            live: Live::new(listener_limit(&config)),
+            live: live(&config),
             places: KnownPlaces::read(),
             shown: Instant::now(),
             exporters,
@@ -292,6 +298,7 @@ impl Aggregation {
                 self.processes.reconfigure(process_limit(&config), keep_ended(&config), masker(&config));
                 self.selections.replace(Selection::new(&config.select));
                 self.live.set_limit(listener_limit(&config));
+                self.live.set_policy(&config.audit);
                 if !self.series.goes_on_under(&config.metrics) {
                     // They end here, and those that come begin here.
                     let ended = self.series.collect(now);

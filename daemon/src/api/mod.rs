@@ -10,6 +10,7 @@ pub mod counts;
 mod follow;
 mod history;
 mod listen;
+mod listeners;
 mod metrics;
 mod observations;
 mod page;
@@ -30,8 +31,6 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use jiff::Timestamp;
-use netsonde_audit::model::Listener;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -47,6 +46,9 @@ pub use counts::Counts;
 use counts::Refusal;
 pub use history::HistoryAnswer;
 pub use listen::Listening;
+#[cfg(test)]
+pub use listeners::JudgedListener;
+pub use listeners::{COMPACT_LISTENERS, ListenersAnswer};
 pub use reader::Reader;
 
 /// The body of `/api/v1/status`, as [`crate::cli::status`] reads it back.
@@ -60,22 +62,6 @@ pub struct StatusAnswer {
     /// Everything that is known.
     pub status: serde_json::Value,
 }
-
-/// The body of `/api/v1/listeners`, as [`crate::cli::audit`] reads it back.
-#[derive(Debug, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct ListenersAnswer {
-    /// When they were read, RFC 3339 in UTC.
-    pub time: String,
-    /// A row a socket, with the keys of `netsonde audit --format json`.
-    pub listeners: Vec<Listener>,
-    /// Sockets that are not among them because they were too many (`limits.listeners`).
-    #[serde(default)]
-    pub truncated: u64,
-}
-
-/// What listens for netsonde's own command line, as [`netsonde_audit::compact`] has it: no interface for others.
-pub const COMPACT_LISTENERS: &str = "/api/v1/listeners/compact";
 
 /// Made of the types of the answers by `make reference`.
 const DESCRIPTION: &str = include_str!("../../../docs/reference/openapi.json");
@@ -113,9 +99,9 @@ fn router(shown: Shown) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/api/v1/status", get(status))
-        .route("/api/v1/listeners", get(listeners))
+        .route("/api/v1/listeners", get(listeners::answer))
         .route("/api/v1/listeners/history", get(history::answer))
-        .route(COMPACT_LISTENERS, get(compact_listeners))
+        .route(COMPACT_LISTENERS, get(listeners::compact))
         .route("/api/v1/reload", post(reload))
         .route("/api/v1/openapi.json", get(description))
         .merge(observations::router())
@@ -194,21 +180,6 @@ async fn status(State(shown): State<Shown>) -> Result<Json<StatusAnswer>, Status
     let grade = findings.iter().map(|f| f.grade).max().unwrap_or(Grade::Ok);
     let status = serde_json::to_value(status).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(Json(StatusAnswer { grade, findings, status }))
-}
-
-async fn listeners(State(shown): State<Shown>) -> Result<Json<ListenersAnswer>, StatusCode> {
-    let inventory = shown.inventory.borrow().clone().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
-    let time = Timestamp::from_nanosecond(i128::from(inventory.taken_unix_ns));
-    let time = time.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    let listeners = inventory.listeners.iter().map(|listener| Listener::clone(listener)).collect();
-    Ok(Json(ListenersAnswer { time: time.to_string(), listeners, truncated: inventory.truncated }))
-}
-
-async fn compact_listeners(State(shown): State<Shown>) -> Result<impl IntoResponse, StatusCode> {
-    let inventory = shown.inventory.borrow().clone().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
-    // Others who ask wait for their answers meanwhile, but only for the first who asks for this snapshot.
-    let body = inventory.compact().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    Ok(([(CONTENT_TYPE, "application/json")], body))
 }
 
 /// What this API is, as OpenAPI 3.1.

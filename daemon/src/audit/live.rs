@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use netsonde_audit::compact;
 use netsonde_audit::model::Listener;
+use netsonde_audit::policy::{Policy, Verdict};
 
 /// Closings that are remembered at least; twice as many at most. More in a sweep's time than that show for one sweep.
 const CLOSINGS: usize = 32_768;
@@ -24,10 +25,17 @@ pub struct Snapshot {
     pub listeners: Vec<Arc<Listener>>,
     /// Sockets for which there was no room.
     pub truncated: u64,
+    policy: Arc<Policy>,
     compact: OnceLock<Bytes>,
 }
 
 impl Snapshot {
+    /// What the rules in force say of a listener; nothing when there are none, as everything may listen then.
+    #[must_use]
+    pub fn verdict(&self, listener: &Listener) -> Option<Verdict> {
+        (*self.policy != Policy::default()).then(|| self.policy.judge(listener))
+    }
+
     /// As [`compact::write`] has it; written once, whoever asks for it how often.
     ///
     /// # Errors
@@ -59,6 +67,7 @@ pub struct Live {
     rows: HashMap<u64, (Origin, Arc<Listener>)>,
     closed: [HashSet<u64>; 2],
     truncated: u64,
+    policy: Arc<Policy>,
     changed: bool,
 }
 
@@ -66,12 +75,26 @@ impl Live {
     /// Nothing, with room for so many.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { limit, rows: HashMap::new(), closed: Default::default(), truncated: 0, changed: false }
+        Self {
+            limit,
+            rows: HashMap::new(),
+            closed: Default::default(),
+            truncated: 0,
+            policy: Arc::default(),
+            changed: false,
+        }
     }
 
     /// Changes how many there is room for; those that are too many go with the next sweep.
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
+    }
+
+    /// Changes what readers are told that the rules say.
+    pub fn set_policy(&mut self, policy: &Policy) {
+        if *self.policy != *policy {
+            (self.policy, self.changed) = (Arc::new(policy.clone()), true);
+        }
     }
 
     /// Rows, and at most.
@@ -140,6 +163,7 @@ impl Live {
             taken_unix_ns: now_unix_ns,
             listeners: self.rows.values().map(|(_, listener)| Arc::clone(listener)).collect(),
             truncated: self.truncated,
+            policy: Arc::clone(&self.policy),
             compact: OnceLock::new(),
         })
     }

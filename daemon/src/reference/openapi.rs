@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use netsonde_view::model::{Dns, Event, Flows, History, Missed, Process, Processes};
 
-use crate::api::{HistoryAnswer, ListenersAnswer, StatusAnswer};
+use crate::api::{HistoryAnswer, JudgedListener, ListenersAnswer, StatusAnswer};
 use crate::export::prometheus::Format;
 
 /// What a request may say besides its path.
@@ -132,7 +132,7 @@ fn operations(schemas: &mut Schemas) -> Vec<Operation> {
             ..get("/api/v1/status", "status", "How the daemon is doing")
         },
         Operation {
-            content: schemas.of::<ListenersAnswer>(),
+            content: schemas.of::<ListenersAnswer<JudgedListener>>(),
             others: &[("503", "There was no sweep yet.")],
             ..get("/api/v1/listeners", "listeners", "What listens on this host")
         },
