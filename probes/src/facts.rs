@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use libbpf_rs::Btf;
-use libbpf_rs::btf::types::{Func, Struct, Typedef};
+use libbpf_rs::btf::ReferencesType;
+use libbpf_rs::btf::types::{Func, FuncProto, Ptr, Struct, Typedef};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 /// Where the kernel publishes its types (Documentation/bpf/btf.rst).
@@ -14,8 +15,8 @@ const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// A readable kernel: asked for each hook by name, never by version.
 pub trait Kernel {
-    /// Whether the tracepoint can carry a `tp_btf` program.
-    fn has_tracepoint(&self, name: &str) -> bool;
+    /// How many arguments a `tp_btf` program of the tracepoint has; `None` where there is no such tracepoint.
+    fn tracepoint_arguments(&self, name: &str) -> Option<usize>;
     /// Whether there is a BPF iterator of that name.
     fn has_iterator(&self, name: &str) -> bool;
     /// Whether socket storage can be used in tracepoint programs (kernel 5.11, commit 8e4597c627fb).
@@ -39,9 +40,12 @@ impl RunningKernel {
 }
 
 impl Kernel for RunningKernel {
-    fn has_tracepoint(&self, name: &str) -> bool {
+    fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
         // The kernel declares `typedef void (*btf_trace_NAME)(void *, ...)` for each of them.
-        self.btf.type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}")).is_some()
+        let typedef = self.btf.type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}"))?;
+        let pointer: Ptr<'_> = typedef.referenced_type().try_into().ok()?;
+        let function: FuncProto<'_> = pointer.referenced_type().try_into().ok()?;
+        Some(function.iter().count().saturating_sub(1))
     }
 
     fn has_iterator(&self, name: &str) -> bool {

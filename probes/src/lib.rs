@@ -23,6 +23,7 @@ pub mod select;
 pub mod signals;
 mod sweep;
 pub mod verdict;
+pub mod verifier;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

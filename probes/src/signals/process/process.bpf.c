@@ -73,6 +73,7 @@ __noinline __u32 walk_path(__u64 in_mount, __u64 of_dentry, __u32 offset)
 {
 	struct dentry *dentry = (void *)of_dentry, *parent, *root;
 	struct mount *mount, *above;
+	const unsigned char *name;
 	struct exec_record *r;
 	__u32 slot = 0, end;
 	long n;
@@ -94,10 +95,13 @@ __noinline __u32 walk_path(__u64 in_mount, __u64 of_dentry, __u32 offset)
 			mount = above;
 			continue;
 		}
+		name = BPF_CORE_READ(dentry, d_name.name);
+		/* The last thing before its use: a verifier of 6.1 forgets the bounds of 32 bits
+		 * that are kept on the stack meanwhile. */
+		barrier_var(offset);
 		if (offset >= end || offset > DATA_BYTES - PATH_NAME)
 			break;
-		n = bpf_probe_read_kernel_str(&r->data[offset], PATH_NAME,
-					      BPF_CORE_READ(dentry, d_name.name));
+		n = bpf_probe_read_kernel_str(&r->data[offset], PATH_NAME, name);
 		if (n <= 0 || n > PATH_NAME)
 			break;
 		offset += n;
@@ -143,6 +147,8 @@ static __always_inline __u32 read_script(struct exec_record *r, struct task_stru
 	__u32 end;
 	long n;
 
+	/* Here and below: else clang checks a copy, and the verifier sees the other. */
+	barrier_var(offset);
 	/* load_script() and load_misc_binary() put another interpreter in (bprm_change_interp()).
 	 */
 	if (name == BPF_CORE_READ(binprm, interp) || offset > DATA_BYTES - SCRIPT_BYTES)
@@ -168,6 +174,7 @@ static __always_inline __u32 read_arguments(struct exec_record *r, struct task_s
 	unsigned long start = BPF_CORE_READ(task, mm, arg_start);
 	unsigned long length = BPF_CORE_READ(task, mm, arg_end) - start;
 
+	barrier_var(offset);
 	if (!settings.keep_arguments || offset > DATA_BYTES - ARGUMENT_BYTES)
 		return offset;
 	if (length > ARGUMENT_BYTES) {
