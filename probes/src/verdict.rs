@@ -25,6 +25,10 @@ pub enum Shape {
     Carries(&'static str, usize),
     /// It has fewer.
     Lacks(&'static str, usize),
+    /// BPF programs may set and clear bits by one atomic operation, as marks on processes want.
+    KeepsMarks,
+    /// They may not.
+    KeepsNoMarks,
 }
 
 impl Shape {
@@ -33,6 +37,8 @@ impl Shape {
         match self {
             Self::Carries(name, wanted) => arguments(name) >= wanted,
             Self::Lacks(name, wanted) => arguments(name) < wanted,
+            Self::KeepsMarks => kernel.has_atomic_operations(),
+            Self::KeepsNoMarks => !kernel.has_atomic_operations(),
         }
     }
 }
@@ -138,6 +144,9 @@ pub fn outcome_by_facts(hook: &Hook, kernel: &dyn Kernel) -> Option<HookOutcome>
     if hook.uses_socket_storage && !kernel.has_tracing_socket_storage() {
         return missing("this kernel keeps no socket storage for tracing programs (5.11 does)".to_owned());
     }
+    if hook.uses_socket_storage && !kernel.has_atomic_operations() {
+        return missing("BPF has no atomic operations but addition in this kernel (5.12 has)".to_owned());
+    }
     None
 }
 
@@ -185,6 +194,9 @@ mod tests {
         fn has_tracing_socket_storage(&self) -> bool {
             !self.0.contains(&"storage")
         }
+        fn has_atomic_operations(&self) -> bool {
+            !self.0.contains(&"atomics")
+        }
     }
 
     const REQUIRED: Hook = Hook {
@@ -209,6 +221,7 @@ mod tests {
         assert_eq!(outcome_by_facts(&REQUIRED, &Without(&[])), None);
         assert!(lacks(&REQUIRED, &["inet_sock_set_state"]).contains("tracepoint"));
         assert!(lacks(&REQUIRED, &["storage"]).contains("5.11"));
+        assert!(lacks(&REQUIRED, &["atomics"]).contains("5.12"));
         assert_eq!(outcome_by_facts(&OPTIONAL, &Without(&["storage"])), None);
     }
 
@@ -220,6 +233,9 @@ mod tests {
         assert_eq!(outcome(Shape::Carries("udp_fail_queue_rcv_skb", 4), &[]), Some(HookOutcome::Superfluous));
         assert_eq!(outcome(Shape::Lacks("udp_fail_queue_rcv_skb", 4), &[]), None);
         assert_eq!(outcome(Shape::Lacks("udp_fail_queue_rcv_skb", 3), &[]), Some(HookOutcome::Superfluous));
+        assert_eq!(outcome(Shape::KeepsMarks, &[]), None);
+        assert_eq!(outcome(Shape::KeepsMarks, &["atomics"]), Some(HookOutcome::Superfluous));
+        assert_eq!(outcome(Shape::KeepsNoMarks, &["atomics"]), None);
         assert!(matches!(
             outcome(Shape::Lacks("udp_fail_queue_rcv_skb", 4), &["kfree_skb"]),
             Some(HookOutcome::Missing(_))

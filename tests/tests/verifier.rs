@@ -16,7 +16,10 @@ fn no_program_comes_near_what_the_verifier_is_ready_to_pay() {
     let _host = Host::acquire().unwrap();
     let sizes = Sizes { flows: 1024, event_ring: 1 << 16, payload_ring: 1 << 16, process_ring: 1 << 16 };
     let costs = verifier::costs(sizes).unwrap();
-    println!("verifier {:>26} {:>12} {:>6} {:>8} {:>12}", "program", "instructions", "share", "states", "peak states");
+    println!(
+        "verifier {:>26} {:>12} {:>6} {:>8} {:>12}",
+        "program", "instructions", "share", "states", "peak states"
+    );
     let mut dear = Vec::new();
     for (program, cost) in &costs {
         match cost {

@@ -71,7 +71,7 @@ pub const SIGNAL: Signal = Signal {
             program: "udp_packet_freed",
             target: Target::TracepointWhere("kfree_skb", HAS_FREED_THE_PACKET),
             need: Need::Optional(DROPS_COUNT_AS_RECEIVED),
-            uses_socket_storage: false,
+            uses_socket_storage: true,
         },
         Hook {
             program: "udp_freed_dropped",

@@ -1,0 +1,87 @@
+#!/bin/bash
+# The kernel tests on Debian's kernels, each in a virtual machine: VERSION... (5.10 6.1 6.12 6.18 7.2). Each says which
+# signals are at work, what the verifier paid for each program, and what the tests say. NETSONDE_BINARY names a binary
+# that scripts/build-static.sh made before, NETSONDE_TESTS a folder with tests that cargo built; else both are built.
+# NETSONDE_LIST has one suite a line, with the names of its tests if not all of them are wanted (vm/suites).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. vm/apt.sh
+. vm/vm.sh
+
+why=$(why_no_vm)
+if [[ -n $why ]]; then
+    echo "test-kernels: skipped, $why"
+    exit 0
+fi
+versions=("$@")
+[[ ${#versions[@]} -gt 0 ]] || versions=(5.10 6.1 6.12 6.18 7.2)
+list=${NETSONDE_LIST:-vm/suites}
+work=$VM_CACHE/test-kernels
+rm -rf "$work"
+mkdir -p "$work"
+
+fetch_qemu >/dev/null
+for version in "${versions[@]}"; do
+    fetch_kernel "$version" >/dev/null
+done
+
+binary=${NETSONDE_BINARY:-$(scripts/build-static.sh)}
+if [[ -n ${NETSONDE_TESTS:-} ]]; then
+    profile=$NETSONDE_TESTS
+else
+    cargo build --locked --package netsonde-tests --bins >&2
+    cargo test --locked --package netsonde-tests --no-run >&2
+    profile=$(realpath "${CARGO_TARGET_DIR:-target}")/debug
+fi
+
+# What the tests ask for of Debian, without what only builds or serves other tests.
+root=$VM_CACHE/root-tests
+make_debian bookworm "$root" bind9-dnsutils,curl,dnsmasq-base,iproute2,kmod,libgcc-s1,mount,nftables,nginx-light,procps,python3-minimal,util-linux
+[[ $VM_CACHE/root-tests.img -nt $root/.made-of ]] || make_disk "$root" "$VM_CACHE/root-tests.img" 300
+
+payload=$work/payload
+mkdir -p "$payload"/{tests,programs,modules}
+install -m755 "$binary" "$payload/netsonde"
+install -m755 vm/in-kernel.sh "$payload/in-kernel.sh"
+cp "$list" "$payload/list"
+cp -r tests/programs/. "$payload/programs/"
+realpath "${NETSONDE_SOURCES:-.}/tests/programs" >"$payload/sources"
+while read -r suite _; do
+    [[ -n $suite && $suite != "#"* ]] || continue
+    # Of several builds the newest.
+    # shellcheck disable=SC2012
+    test=$(ls -t "$profile/deps/$suite"-* | grep -v '\.d$' | head -1)
+    objcopy --strip-debug "$test" "$payload/tests/$suite"
+done <"$list"
+for program in tests/src/bin/*; do
+    program=$(basename "$program" .rs)
+    objcopy --strip-debug "$profile/$program" "$payload/$program"
+done
+
+failed=()
+acceleration=
+for version in "${versions[@]}"; do
+    kernel=$VM_CACHE/kernels/$version
+    make_initrd "$kernel" "$work/initrd"
+    if [[ -z $acceleration ]]; then
+        acceleration=$(choose_acceleration "$kernel" "$work/initrd")
+        echo "machines run by $acceleration"
+    fi
+    rm -rf "$payload/modules" && mkdir "$payload/modules"
+    cp -r "$kernel/lib/modules/$(release_of "$kernel")" "$payload/modules/"
+    rm -f "$payload"/modules/*/vmlinuz
+    cp "vm/expected/$version.json" "$payload/expected.json" 2>/dev/null || echo '{}' >"$payload/expected.json"
+    make_disk "$payload" "$work/payload.img" 50
+    log=$work/$version.log
+    began=$SECONDS
+    qemu_boot "$acceleration" "${VM_LIMIT:-1500}" "$kernel" "$work/initrd" "netsonde.script=/payload/in-kernel.sh" \
+        -drive "file=$VM_CACHE/root-tests.img,format=raw,if=virtio,snapshot=on" \
+        -drive "file=$work/payload.img,format=raw,if=virtio,snapshot=on" | sed -u 's/\r$//' | tee "$log" | grep --line-buffered -vE '^\[|SeaBIOS|Booting from' || true
+    echo "== Linux $version took $((SECONDS - began)) s"
+    grep --quiet '^netsonde-vm: exit 0' "$log" || failed+=("$version")
+done
+if [[ ${#failed[@]} -gt 0 ]]; then
+    echo "failed on ${failed[*]}"
+    exit 1
+fi
+echo "passed on ${versions[*]}"
