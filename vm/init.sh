@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # The first process of a test machine: loads what disks need, and hands over to the root that it finds there.
 # `netsonde.trial` on the kernel's command line asks for a sign of life and no more. `netsonde.script=PATH` is run in
 # the root in place of its init, with the second disk at /payload.
@@ -24,7 +25,8 @@ umount /proc /sys
 mount --move /dev /newroot/dev
 script=
 mount -t proc proc /proc
-for word in $(cat /proc/cmdline); do
+read -r words </proc/cmdline
+for word in $words; do
     case $word in netsonde.script=*) script=${word#*=} ;; esac
 done
 umount /proc

@@ -1,8 +1,9 @@
 #!/bin/bash
 # The kernel tests on Debian's kernels, each in a virtual machine: VERSION... (5.10 6.1 6.12 6.18 7.2). Each says which
 # signals are at work, what the verifier paid for each program, and what the tests say. NETSONDE_BINARY names a binary
-# that scripts/build-static.sh made before, NETSONDE_TESTS a folder with tests that cargo built; else both are built.
-# NETSONDE_LIST has one suite a line, with the names of its tests if not all of them are wanted (vm/suites).
+# that scripts/build-static.sh made before.
+# What is run is in vm/suites, or vm/suites-VERSION where that exists; what is expected of the signals, short of that all
+# are active, in vm/expected.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . vm/apt.sh
@@ -15,7 +16,6 @@ if [[ -n $why ]]; then
 fi
 versions=("$@")
 [[ ${#versions[@]} -gt 0 ]] || versions=(5.10 6.1 6.12 6.18 7.2)
-list=${NETSONDE_LIST:-vm/suites}
 work=$VM_CACHE/test-kernels
 rm -rf "$work"
 mkdir -p "$work"
@@ -26,33 +26,33 @@ for version in "${versions[@]}"; do
 done
 
 binary=${NETSONDE_BINARY:-$(scripts/build-static.sh)}
-if [[ -n ${NETSONDE_TESTS:-} ]]; then
-    profile=$NETSONDE_TESTS
-else
-    cargo build --locked --package netsonde-tests --bins >&2
-    cargo test --locked --package netsonde-tests --no-run >&2
-    profile=$(realpath "${CARGO_TARGET_DIR:-target}")/debug
-fi
+cargo build --locked --package netsonde-tests --bins >&2
+profile=$(realpath "${CARGO_TARGET_DIR:-target}")/debug
 
 # What the tests ask for of Debian, without what only builds or serves other tests.
 root=$VM_CACHE/root-tests
-make_debian bookworm "$root" bind9-dnsutils,curl,dnsmasq-base,iproute2,kmod,libgcc-s1,mount,nftables,nginx-light,procps,python3-minimal,util-linux
+make_debian bookworm "$root" bind9-dnsutils,curl,dnsmasq-base,iproute2,kmod,libgcc-s1,mount,nftables,nginx-light,procps,python3,util-linux
 [[ $VM_CACHE/root-tests.img -nt $root/.made-of ]] || make_disk "$root" "$VM_CACHE/root-tests.img" 300
 
 payload=$work/payload
 mkdir -p "$payload"/{tests,programs,modules}
 install -m755 "$binary" "$payload/netsonde"
 install -m755 vm/in-kernel.sh "$payload/in-kernel.sh"
-cp "$list" "$payload/list"
 cp -r tests/programs/. "$payload/programs/"
-realpath "${NETSONDE_SOURCES:-.}/tests/programs" >"$payload/sources"
+realpath tests/programs >"$payload/sources"
+# NAME PATH of each of them.
+cargo test --locked --package netsonde-tests --no-run --message-format=json |
+    python3 -c '
+import json, sys
+for line in sys.stdin:
+    said = json.loads(line)
+    if said.get("executable") and said["target"]["kind"] == ["test"]:
+        print(said["target"]["name"], said["executable"])
+' >"$work/built"
 while read -r suite _; do
     [[ -n $suite && $suite != "#"* ]] || continue
-    # Of several builds the newest.
-    # shellcheck disable=SC2012
-    test=$(ls -t "$profile/deps/$suite"-* | grep -v '\.d$' | head -1)
-    objcopy --strip-debug "$test" "$payload/tests/$suite"
-done <"$list"
+    objcopy --strip-debug "$(awk -v suite="$suite" '$1 == suite { print $2 }' "$work/built")" "$payload/tests/$suite"
+done < <(cat vm/suites*)
 for program in tests/src/bin/*; do
     program=$(basename "$program" .rs)
     objcopy --strip-debug "$profile/$program" "$payload/$program"
@@ -70,6 +70,7 @@ for version in "${versions[@]}"; do
     rm -rf "$payload/modules" && mkdir "$payload/modules"
     cp -r "$kernel/lib/modules/$(release_of "$kernel")" "$payload/modules/"
     rm -f "$payload"/modules/*/vmlinuz
+    cp "$([[ -e vm/suites-$version ]] && echo "vm/suites-$version" || echo vm/suites)" "$payload/list"
     cp "vm/expected/$version.json" "$payload/expected.json" 2>/dev/null || echo '{}' >"$payload/expected.json"
     make_disk "$payload" "$work/payload.img" 50
     log=$work/$version.log

@@ -50,7 +50,7 @@ make_initrd() {
         *.zst) zstd --quiet --decompress --stdout "$file" >"$folder/modules/${module%.zst}" ;;
         *) cp "$file" "$folder/modules/$module" ;;
         esac
-        echo "${module%.[xz]*}" | sed 's/\.ko.*/.ko/' >>"$folder/modules/order"
+        echo "${module%%.ko*}.ko" >>"$folder/modules/order"
     done
     (cd "$folder" && find . | cpio --quiet --create --format=newc --owner=0:0 | gzip --fast) >"$initrd"
     rm -rf "$folder"
@@ -74,7 +74,9 @@ qemu_boot() {
 
 # KERNEL INITRD: prints kvm or tcg, by a trial. /dev/kvm may be there and its guests die all the same.
 choose_acceleration() {
-    if [[ -w /dev/kvm ]] && qemu_boot kvm 20 "$1" "$2" "netsonde.trial" | grep --quiet '^netsonde-trial: alive'; then
+    # In a shell of its own, so that nobody hears of how it died.
+    if [[ -w /dev/kvm ]] && { (qemu_boot kvm 20 "$1" "$2" netsonde.trial) || true; } 2>/dev/null |
+        tr -d '\r' | grep --quiet '^netsonde-trial: alive'; then
         echo kvm
     else
         echo tcg
