@@ -59,7 +59,7 @@ import json, sys
 with open("/payload/expected.json") as file:
     expected = json.load(file)
 with open("/tmp/status.json") as file:
-    signals = json.load(file)["signals"]
+    signals = json.load(file)["status"]["signals"]
 wrong = 0
 for signal in signals:
     state, reason = signal["state"], signal.get("reason")

@@ -2,7 +2,7 @@
 # The kernel tests on Debian's kernels, each in a virtual machine: VERSION... (5.10 6.1 6.12 6.18 7.2). Each says which
 # signals are at work, what the verifier paid for each program, and what the tests say. NETSONDE_BINARY names a binary
 # that scripts/build-static.sh made before.
-# What is run is in vm/suites, or vm/suites-VERSION where that exists; what is expected of the signals, short of that all
+# What is run is in vm/suites (another such list is named by NETSONDE_SUITES), or vm/suites-VERSION where that exists; what is expected of the signals, short of that all
 # are active, in vm/expected.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -36,7 +36,7 @@ make_debian bookworm "$root" bind9-dnsutils,curl,dnsmasq-base,iproute2,kmod,libg
 
 payload=$work/payload
 mkdir -p "$payload"/{tests,programs,modules}
-install -m755 "$binary" "$payload/netsonde"
+objcopy --strip-debug "$binary" "$payload/netsonde"
 install -m755 vm/in-kernel.sh "$payload/in-kernel.sh"
 cp -r tests/programs/. "$payload/programs/"
 realpath tests/programs >"$payload/sources"
@@ -70,7 +70,9 @@ for version in "${versions[@]}"; do
     rm -rf "$payload/modules" && mkdir "$payload/modules"
     cp -r "$kernel/lib/modules/$(release_of "$kernel")" "$payload/modules/"
     rm -f "$payload"/modules/*/vmlinuz
-    cp "$([[ -e vm/suites-$version ]] && echo "vm/suites-$version" || echo vm/suites)" "$payload/list"
+    suites=${NETSONDE_SUITES:-vm/suites}
+    [[ ! -e vm/suites-$version ]] || suites=vm/suites-$version
+    cp "$suites" "$payload/list"
     cp "vm/expected/$version.json" "$payload/expected.json" 2>/dev/null || echo '{}' >"$payload/expected.json"
     make_disk "$payload" "$work/payload.img" 50
     log=$work/$version.log
