@@ -3,6 +3,9 @@
 # kernel's modules and the list of what to run; the last line says how it went.
 set -uo pipefail
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 NETSONDE_BIN=/payload/netsonde
+# Emulated processors are slow.
+NETSONDE_PATIENCE=$(</payload/patience)
+export NETSONDE_PATIENCE
 
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -85,7 +88,7 @@ while read -r suite tests; do
     [[ -n $suite && $suite != "#"* ]] || continue
     echo "-- $suite ${tests:+($tests)}"
     # shellcheck disable=SC2086
-    if timeout 600 "/payload/tests/$suite" --nocapture --test-threads=1 ${tests:+--exact $tests} >/tmp/said 2>&1; then
+    if timeout "$((300 * NETSONDE_PATIENCE))" "/payload/tests/$suite" --nocapture --test-threads=1 ${tests:+--exact $tests} >/tmp/said 2>&1; then
         passed=$((passed + 1))
         grep -E '^(test |verifier)' /tmp/said
     else

@@ -2,8 +2,8 @@
 # The kernel tests on Debian's kernels, each in a virtual machine: VERSION... (5.10 6.1 6.12 6.18 7.2). Each says which
 # signals are at work, what the verifier paid for each program, and what the tests say. NETSONDE_BINARY names a binary
 # that scripts/build-static.sh made before.
-# What is run is in vm/suites (another such list is named by NETSONDE_SUITES), or vm/suites-VERSION where that exists; what is expected of the signals, short of that all
-# are active, in vm/expected.
+# What is run is in vm/suites (NETSONDE_SUITES names another such list), or vm/suites-VERSION where that exists; what is
+# expected of the signals, short of that all are active, in vm/expected.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . vm/apt.sh
@@ -66,6 +66,7 @@ for version in "${versions[@]}"; do
     if [[ -z $acceleration ]]; then
         acceleration=$(choose_acceleration "$kernel" "$work/initrd")
         echo "machines run by $acceleration"
+        if [[ $acceleration == kvm ]]; then echo 1; else echo 6; fi >"$payload/patience"
     fi
     rm -rf "$payload/modules" && mkdir "$payload/modules"
     cp -r "$kernel/lib/modules/$(release_of "$kernel")" "$payload/modules/"
@@ -77,7 +78,7 @@ for version in "${versions[@]}"; do
     make_disk "$payload" "$work/payload.img" 50
     log=$work/$version.log
     began=$SECONDS
-    qemu_boot "$acceleration" "${VM_LIMIT:-1500}" "$kernel" "$work/initrd" "netsonde.script=/payload/in-kernel.sh" \
+    qemu_boot "$acceleration" "${VM_LIMIT:-2400}" "$kernel" "$work/initrd" "netsonde.script=/payload/in-kernel.sh" \
         -drive "file=$VM_CACHE/root-tests.img,format=raw,if=virtio,snapshot=on" \
         -drive "file=$work/payload.img,format=raw,if=virtio,snapshot=on" | sed -u 's/\r$//' | tee "$log" | grep --line-buffered -vE '^\[|SeaBIOS|Booting from' || true
     echo "== Linux $version took $((SECONDS - began)) s"
