@@ -16,6 +16,7 @@ mod load;
 pub mod loss;
 pub mod memory;
 mod namespaces;
+pub mod peer;
 mod programs;
 pub mod records;
 mod rings;
