@@ -97,7 +97,7 @@ log=$work/console.log
 began=$SECONDS
 qemu_boot "$acceleration" "${VM_LIMIT:-1800}" "$kernel" "$work/initrd" "net.ifnames=0 systemd.show_status=no" \
     -drive "file=$work/root.img,format=raw,if=virtio,snapshot=on" \
-    -netdev user,id=host -device virtio-net-pci,netdev=host |
+    -netdev user,id=host -device virtio-net-pci,netdev=host,romfile= |
     sed -u 's/\r$//' | tee "$log" | grep --line-buffered -vE '^\[|SeaBIOS|Booting from' || true
 echo "== the machine with Linux $(release_of "$kernel") took $((SECONDS - began)) s"
 grep --quiet '^netsonde-vm: exit 0' "$log" || exit 1

@@ -16,9 +16,9 @@ if [[ -n $why ]]; then
 fi
 versions=("$@")
 [[ ${#versions[@]} -gt 0 ]] || versions=(5.10 6.1 6.12 6.18 7.2)
-work=$VM_CACHE/test-kernels
-rm -rf "$work"
-mkdir -p "$work"
+mkdir -p "$VM_CACHE/logs"
+work=$(mktemp --directory "$VM_CACHE/test-kernels.XXXXXX")
+trap 'rm -rf "$work"' EXIT
 
 fetch_qemu >/dev/null
 for version in "${versions[@]}"; do
@@ -76,7 +76,8 @@ for version in "${versions[@]}"; do
     cp "$suites" "$payload/list"
     cp "vm/expected/$version.json" "$payload/expected.json" 2>/dev/null || echo '{}' >"$payload/expected.json"
     make_disk "$payload" "$work/payload.img" 50
-    log=$work/$version.log
+    # With the kernel's own words, which are not shown.
+    log=$VM_CACHE/logs/$version.log
     began=$SECONDS
     qemu_boot "$acceleration" "${VM_LIMIT:-2400}" "$kernel" "$work/initrd" "netsonde.script=/payload/in-kernel.sh" \
         -drive "file=$VM_CACHE/root-tests.img,format=raw,if=virtio,snapshot=on" \
