@@ -51,7 +51,7 @@ check: check-format lint check-scripts licences ## Everything but the tests
 
 .PHONY: test-unit
 test-unit: deps-test ## Tests that need neither root nor a kernel
-	cargo test --locked --package netsonde --package netsonde-audit --package netsonde-dns --package netsonde-history --package netsonde-probes --package netsonde-spool --package netsonde-tls --package netsonde-view --lib --bins
+	cargo test --locked --package netsonde --package netsonde-audit --package netsonde-dns --package netsonde-history --package netsonde-input --package netsonde-probes --package netsonde-spool --package netsonde-tls --package netsonde-view --lib --bins
 
 .PHONY: test-workspace
 test-workspace: deps-test ## All tests, against this kernel
@@ -108,6 +108,10 @@ docs: deps ## The code's own documentation, in target/doc
 .PHONY: reference
 reference: deps ## Write docs/reference anew from the code; a test compares them
 	NETSONDE_BLESS=1 cargo test --locked --quiet --package netsonde --bin netsonde reference::
+
+.PHONY: dashboards
+dashboards: deps-test ## Write the Grafana dashboards anew from config/grafana/source; a test compares them
+	config/grafana/generate.py
 
 .PHONY: deps-packages
 deps-packages: deps

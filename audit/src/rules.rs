@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 
+use netsonde_input::toml::join_key;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use toml::Spanned;
 
-use crate::document::join_key;
 use crate::globs::{Globs, glob, path_glob};
 use crate::policy::{Action, ContainerMatch, NamespaceMatch, Policy, Rule, UserMatch};
 use crate::words::Word;

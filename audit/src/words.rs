@@ -1,42 +1,6 @@
-//! Closed sets of values, each value with its word: one table a set serves reading, writing and error messages.
+//! The words of the audit's closed sets.
 
-/// A closed set of values, each with the word that stands for it.
-pub trait Word: Copy + PartialEq + 'static {
-    /// What one of them is called in an error message.
-    const KIND: &'static str;
-    /// Every value with its word, in the order in which they are listed to the user.
-    const WORDS: &'static [(&'static str, Self)];
-
-    /// The word of this value.
-    fn word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| word)
-    }
-
-    /// Reads a word.
-    ///
-    /// # Errors
-    ///
-    /// One sentence for the user that lists the known words.
-    fn parse(text: &str) -> Result<Self, String> {
-        if let Some((_, value)) = Self::WORDS.iter().find(|(word, _)| *word == text) {
-            return Ok(*value);
-        }
-        let known: Vec<&str> = Self::WORDS.iter().map(|(word, _)| *word).collect();
-        let hint = did_you_mean(text, known.iter().copied());
-        Err(format!("{text:?} is not a known {}{hint} (known: {})", Self::KIND, known.join(", ")))
-    }
-}
-
-/// `; did you mean …?` when one of the candidates is near, else nothing.
-pub(crate) fn did_you_mean<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
-    // As in the daemon's configuration: Jaro-Winkler at 0.8 is what clap suggests by.
-    let near = candidates
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(text, candidate), candidate))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    near.map_or_else(String::new, |(_, candidate)| format!("; did you mean {candidate:?}?"))
-}
+pub use netsonde_input::words::Word;
 
 #[cfg(test)]
 mod tests {

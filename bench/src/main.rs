@@ -4,6 +4,7 @@
 
 mod audit;
 mod bpf;
+mod export_size;
 mod idle;
 mod living;
 mod memory;
@@ -32,7 +33,8 @@ struct Arguments {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
     /// Only this: a workload (keep-alive, connection-per-request, bulk, small-udp, dns, or processes with what BPF
-    /// takes for each), bpf (for connections and sockets), memory, or audit (beside ss).
+    /// takes for each), bpf (for connections and sockets), memory, audit (beside ss), or export-size (bytes
+    /// that a host sends in an interval).
     #[arg(long)]
     only: Option<String>,
     /// The netsonde to measure; by default the one built beside this program.
@@ -44,7 +46,7 @@ struct Arguments {
 }
 
 /// What is measured besides workloads.
-const OTHERS: [&str; 3] = ["bpf", "memory", "audit"];
+const OTHERS: [&str; 4] = ["bpf", "memory", "audit", "export-size"];
 
 /// Everything one run of the benchmark found.
 #[derive(Serialize)]
@@ -59,6 +61,7 @@ struct Results {
     processes: Option<processes::Cost>,
     memory: Option<memory::Cost>,
     audit: Option<audit::Cost>,
+    export_size: Option<export_size::Cost>,
 }
 
 fn main() -> Result<()> {
@@ -84,6 +87,7 @@ fn main() -> Result<()> {
         processes: None,
         memory: None,
         audit: None,
+        export_size: None,
     };
     println!("kernel {}, {} processors, {}", results.kernel, results.processors, subject.netsonde.display());
     let length = Duration::from_secs(arguments.seconds);
@@ -112,6 +116,11 @@ fn main() -> Result<()> {
         let cost = audit::measure(&subject, arguments.pairs)?;
         println!("{cost}");
         results.audit = Some(cost);
+    }
+    if wanted("export-size") {
+        let cost = export_size::measure(&subject)?;
+        println!("{cost}");
+        results.export_size = Some(cost);
     }
     let path = write(&results)?;
     println!("numbers in {}", path.display());

@@ -56,7 +56,7 @@ fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         Ok(config) => config,
         Err(e) => return Ok(complain(&e.to_string(), Exit::Config)),
     };
-    log_to_stderr(config.log.level);
+    log_to_stderr(config.log.level.0);
     let prepared = match app::prepare(&config)? {
         Ok(prepared) => prepared,
         Err(exit) => return Ok(exit),

@@ -107,6 +107,8 @@ holds "its state is its own" mode_is /var/lib/netsonde "netsonde:netsonde 700"
 useradd --groups netsonde member && useradd stranger
 holds "a member of the group may ask" all_well runuser --user member -- netsonde status
 holds "a stranger may not" not runuser --user stranger -- netsonde status
+holds "dashboards are there" test -s /usr/share/netsonde/grafana/dashboards/tcp-latency.json
+holds "alert rules are there" test -s /usr/share/netsonde/prometheus/alerts.yml -a ! -e /usr/share/netsonde/prometheus/tests
 holds "man pages are there" test -s /usr/share/man/man1/netsonde.1.gz -a -s /usr/share/man/man5/netsonde.toml.5.gz
 netsonde --version
 grep -E '^Cap(Eff|Prm|Amb|Bnd)|^NoNewPrivs|^Seccomp:|^VmRSS' "/proc/$(property MainPID)/status"

@@ -18,14 +18,17 @@
 //! that is right. Files that are not ours, and segments of another version, are left alone.
 #![forbid(unsafe_code)]
 
+mod files;
+mod kinds;
 mod loss;
 mod position;
 mod segment;
 mod spool;
 
+pub use kinds::{OpenError, Options, PushError, Record, Usage};
 pub use loss::{Loss, Losses};
 pub use segment::{Found, RecordHeader, SEGMENT_HEADER_BYTES, scan};
-pub use spool::{OpenError, Options, PushError, Record, Spool, Usage};
+pub use spool::Spool;
 
 /// Bytes that a record takes beside its body.
 pub const RECORD_OVERHEAD: u64 = segment::RECORD_HEADER_BYTES as u64;

@@ -195,6 +195,11 @@ impl Telemetry {
                 bail!("begins before its predecessor ended: {before:?}, {point:?}");
             }
         }
+        self.check_totals()
+    }
+
+    /// That no total ever went down while its series lasted.
+    pub fn check_totals(&self) -> Result<()> {
         let mut highest: BTreeMap<(&str, String, u64), f64> = BTreeMap::new();
         for point in self.points.iter().filter(|point| point.is_counter) {
             let series = (point.metric.as_str(), format!("{:?}", point.attributes), point.start);

@@ -361,25 +361,26 @@ impl Store {
         by_metric
     }
 
-    /// The wall clock was set back: nothing may have begun after it was read. What was exported counts up to now, so
-    /// counters begin anew here and no receiver adds anything twice; what stands at a level keeps it.
-    pub fn clock_was_set_back(&mut self, now_unix_ns: u64) {
+    /// The wall clock was set back: nothing may have begun after it was read. What was exported counts up to then, which
+    /// is `since_unix_ns` by the clock as it is, so counters begin anew there and no receiver adds anything twice; what
+    /// stands at a level keeps it.
+    pub fn clock_was_set_back(&mut self, since_unix_ns: u64) {
         let cumulative = self.config.temporality == Temporality::Cumulative;
         let mut groups = self.groups.values_mut().chain(std::iter::once(&mut self.overflow));
         groups.by_ref().for_each(|group| {
-            group.last_change_unix_ns = now_unix_ns;
+            group.last_change_unix_ns = since_unix_ns;
             for series in group.all() {
                 let level = series.metric.kind == MetricKind::UpDownCounter;
                 // A delta that is not exported yet is still owed.
                 if cumulative && !level {
                     series.total.reset();
                 }
-                series.start_unix_ns = now_unix_ns;
+                series.start_unix_ns = since_unix_ns;
             }
             let labelled = group.labelled.iter_mut().flat_map(|metric| metric.series.values_mut());
-            labelled.for_each(|labelled| labelled.last_change_unix_ns = now_unix_ns);
+            labelled.for_each(|labelled| labelled.last_change_unix_ns = since_unix_ns);
         });
-        self.delta_since_unix_ns = now_unix_ns;
+        self.delta_since_unix_ns = since_unix_ns;
     }
 
     /// Ends series where there are more than the cap, those first whose flows moved least of late, so that an eighth

@@ -124,6 +124,7 @@ pub struct Aggregation {
     holders: Holders,
     unattributed: u64,
     last_sweep_unix_ns: u64,
+    last_sweep_boot_ns: u64,
     /// The most since the last sweep.
     lag_ns: u64,
     recent: Recent,
@@ -176,7 +177,8 @@ impl Aggregation {
         recorder: Option<Recorder>,
         around: Around,
     ) -> Self {
-        let now = Clock::read().unix_ns();
+        let clock = Clock::read();
+        let now = clock.unix_ns();
         let status = Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
@@ -215,6 +217,7 @@ impl Aggregation {
             holders: Holders::default(),
             unattributed: 0,
             last_sweep_unix_ns: now,
+            last_sweep_boot_ns: clock.boot_ns(),
             lag_ns: 0,
             recent: Recent::default(),
             memory: Memory::new(config.limits.memory),
@@ -288,7 +291,7 @@ impl Aggregation {
                     // They end here, and those that come begin here.
                     let ended = self.series.collect(now);
                     self.exporters.send(&Telemetry::Metrics(Arc::new(ended)));
-                    self.last_sweep_unix_ns = now;
+                    (self.last_sweep_unix_ns, self.last_sweep_boot_ns) = (now, clock.boot_ns());
                 }
                 if self.series.reconfigure(config.metrics.clone(), now) {
                     self.active.forget_names();
@@ -420,9 +423,11 @@ impl Aggregation {
         let now = clock.unix_ns();
         if now < self.last_sweep_unix_ns {
             tracing::warn!("the clock was set back: counters begin anew");
-            self.series.clock_was_set_back(now);
-            self.last_sweep_unix_ns = now;
-            self.status.started_unix_ns = self.status.started_unix_ns.min(now);
+            // They count from the last sweep on, told by the clock as it is.
+            let since = clock.unix_of(self.last_sweep_boot_ns);
+            self.series.clock_was_set_back(since);
+            self.last_sweep_unix_ns = since;
+            self.status.started_unix_ns = self.status.started_unix_ns.min(since);
         }
         self.users.refresh();
         self.names.refresh();
@@ -446,7 +451,7 @@ impl Aggregation {
                 data.extend(self.series.collect(now));
                 let complete = sweep.totals.namespaces_missed == 0;
                 data.extend(self.count_listeners(&sweep.listeners, complete, &clock));
-                self.last_sweep_unix_ns = now;
+                (self.last_sweep_unix_ns, self.last_sweep_boot_ns) = (now, clock.boot_ns());
             }
             Err(error) => {
                 tracing::error!(error, "a sweep failed: what it would have brought comes with the next one");

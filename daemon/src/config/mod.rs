@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use netsonde_audit::policy::Policy;
-use tracing::level_filters::LevelFilter;
 
 use crate::telemetry::Temporality;
 
@@ -47,7 +46,7 @@ pub use render::render;
 pub use tests::right;
 pub use tls::Tls;
 pub use units::parse_duration;
-pub use words::{EventKind, FlowAttribute, Word};
+pub use words::{EventKind, FlowAttribute, LogLevel, Word};
 
 use export::{FileConfig, OtlpConfig, SpoolConfig};
 use select::SelectConfig;
@@ -206,7 +205,7 @@ pub struct Own {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// What is written, from this severity up.
-    pub level: LevelFilter,
+    pub level: LogLevel,
 }
 
 /// What the command line says about the configuration.

@@ -6,8 +6,6 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
 
-use netsonde_audit::words::Word as _;
-
 use super::document::join_key;
 use super::export::{FileTarget, OtlpConfig, Protocol, Secret};
 use super::units::{format_duration, format_size};

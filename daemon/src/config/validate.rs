@@ -15,7 +15,7 @@ use super::raw::{self, Raw};
 use super::reader::{Environment, Origin, Place, Reader};
 use super::select;
 use super::units::{format_size, parse_duration, parse_size};
-use super::words::{EventKind, FlowAttribute, Word, did_you_mean};
+use super::words::{EventKind, FlowAttribute, LogLevel, Word, did_you_mean};
 use super::{
     Config, Events, Export, Limits, Log, MemoryLimit, Metrics, Output, Overrides, Own, ProcessConfig,
     Secrets, Signals,
@@ -87,7 +87,8 @@ pub fn validate(
             ),
         },
         log: Log {
-            level: reader.value("log.level", raw.log.level, LevelFilter::INFO, |text| Word::parse(text)),
+            level: reader
+                .value("log.level", raw.log.level, LogLevel(LevelFilter::INFO), |text| Word::parse(text)),
         },
         resource: resource(&mut reader, raw.resource),
     };

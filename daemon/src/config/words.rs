@@ -1,51 +1,13 @@
 //! The words a key may take: each closed set of values with its spelling, in one table a set.
 //!
-//! Owns the spelling, the lookup and the suggestion for a misspelt word.
+//! Owns the spelling; how a word is read is [`Word`]'s.
 
+pub use netsonde_input::words::{Word, did_you_mean};
 use tracing::level_filters::LevelFilter;
 
 use super::export::{Compression, Protocol};
 use super::select::{Action, Transport};
 use crate::telemetry::Temporality;
-
-/// A closed set of values, each with the word that stands for it.
-pub trait Word: Copy + PartialEq + 'static {
-    /// What one of them is called in an error message.
-    const KIND: &'static str;
-    /// Every value with its word, in the order in which they are listed to the user.
-    const WORDS: &'static [(&'static str, Self)];
-
-    /// The word of this value.
-    fn word(self) -> &'static str {
-        // Every value is in its table: a test walks the tables of the enums defined here.
-        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| word)
-    }
-
-    /// Reads a word.
-    ///
-    /// # Errors
-    ///
-    /// One sentence for the user that lists the known words.
-    fn parse(text: &str) -> Result<Self, String> {
-        if let Some((_, value)) = Self::WORDS.iter().find(|(word, _)| *word == text) {
-            return Ok(*value);
-        }
-        let known: Vec<&str> = Self::WORDS.iter().map(|(word, _)| *word).collect();
-        let hint = did_you_mean(text, known.iter().copied());
-        Err(format!("{text:?} is not a known {}{hint} (known: {})", Self::KIND, known.join(", ")))
-    }
-}
-
-/// `; did you mean …?` when one of the candidates is near, else nothing.
-pub fn did_you_mean<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
-    // Jaro-Winkler at 0.8 is what clap suggests by, so keys and flags behave alike.
-    let near = candidates
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(text, candidate), candidate))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    near.map_or_else(String::new, |(_, candidate)| format!("; did you mean {candidate:?}?"))
-}
 
 /// A kind of log event, as `[events] enabled` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -194,15 +156,19 @@ impl Word for Temporality {
         &[("cumulative", Self::Cumulative), ("delta", Self::Delta)];
 }
 
-impl Word for LevelFilter {
+/// How grave a line of the log is at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLevel(pub LevelFilter);
+
+impl Word for LogLevel {
     const KIND: &'static str = "log level";
     const WORDS: &'static [(&'static str, Self)] = &[
-        ("off", Self::OFF),
-        ("error", Self::ERROR),
-        ("warn", Self::WARN),
-        ("info", Self::INFO),
-        ("debug", Self::DEBUG),
-        ("trace", Self::TRACE),
+        ("off", Self(LevelFilter::OFF)),
+        ("error", Self(LevelFilter::ERROR)),
+        ("warn", Self(LevelFilter::WARN)),
+        ("info", Self(LevelFilter::INFO)),
+        ("debug", Self(LevelFilter::DEBUG)),
+        ("trace", Self(LevelFilter::TRACE)),
     ];
 }
 
@@ -225,7 +191,7 @@ mod tests {
         check::<Protocol>();
         check::<Compression>();
         check::<Temporality>();
-        check::<LevelFilter>();
+        check::<LogLevel>();
         assert!(FlowAttribute::DEFAULT.iter().all(|attribute| !attribute.word().is_empty()));
     }
 

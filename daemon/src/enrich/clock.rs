@@ -1,5 +1,7 @@
 //! From the kernel's boot time to Unix time.
 
+use std::time::SystemTime;
+
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// How far the clocks were apart when they were read last. Read anew for each batch, because the wall clock
@@ -11,7 +13,7 @@ pub struct Clock {
 }
 
 fn nanoseconds(t: Timespec) -> u64 {
-    // Both are never negative on a running system.
+    // Never negative on a running system.
     u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(t.tv_nsec).unwrap_or(0)
 }
 
@@ -19,10 +21,10 @@ impl Clock {
     /// Reads both clocks.
     #[must_use]
     pub fn read() -> Self {
-        Self {
-            boot_ns: nanoseconds(clock_gettime(ClockId::Boottime)),
-            unix_ns: nanoseconds(clock_gettime(ClockId::Realtime)),
-        }
+        let boot_ns = nanoseconds(clock_gettime(ClockId::Boottime));
+        // From the C library, where a test can put another clock in its place. Zero if it is set to before 1970.
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { boot_ns, unix_ns: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX) }
     }
 
     /// Now, Unix nanoseconds.

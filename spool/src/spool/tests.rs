@@ -1,9 +1,13 @@
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::files::EXTENSION;
+use crate::segment::scan;
 
 const LARGE: Options = Options { limit: 1 << 20, segment_bytes: 700, sync_every: Duration::ZERO };
 
