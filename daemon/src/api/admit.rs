@@ -178,7 +178,6 @@ mod tests {
         fn no_header_panics_and_only_the_token_itself_passes(
             authorization in proptest::collection::vec(32u8..=255, 0..40),
             host in proptest::collection::vec(32u8..=255, 0..40),
-            status in "\\PC{0,80}",
         ) {
             prop_assume!(!authorization.contains(&127) && !host.contains(&127));
             let mut given = HeaderMap::new();
@@ -189,7 +188,6 @@ mod tests {
             prop_assert_eq!(passed, authorization.eq_ignore_ascii_case(b"bearer correct horse battery staple")
                 && authorization.ends_with(b"correct horse battery staple"));
             let _ = request(Caller::Remote, &given, false, None);
-            let _ = groups(&status);
         }
     }
 }
