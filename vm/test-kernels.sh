@@ -71,8 +71,9 @@ for version in "${versions[@]}"; do
     rm -rf "$payload/modules" && mkdir "$payload/modules"
     cp -r "$kernel/lib/modules/$(release_of "$kernel")" "$payload/modules/"
     rm -f "$payload"/modules/*/vmlinuz
-    suites=${NETSONDE_SUITES:-vm/suites}
+    suites=vm/suites
     [[ ! -e vm/suites-$version ]] || suites=vm/suites-$version
+    suites=${NETSONDE_SUITES:-$suites}
     cp "$suites" "$payload/list"
     cp "vm/expected/$version.json" "$payload/expected.json" 2>/dev/null || echo '{}' >"$payload/expected.json"
     make_disk "$payload" "$work/payload.img" 50

@@ -115,7 +115,7 @@ grep -E '^Cap(Eff|Prm|Amb|Bnd)|^NoNewPrivs|^Seccomp:|^VmRSS' "/proc/$(property M
 systemd-analyze security --no-pager netsonde | tail -1
 
 echo "== traffic"
-sed -i -e 's/^#interval = .*/interval = "1s"/' -e 's|^#path = .*|path = "/var/log/netsonde/flows.jsonl"|' \
+sed -i -e 's/^#interval = .*/interval = "1s"/' -e '/^\[export.file\]/,/^\[/s|^#path = .*|path = "/var/log/netsonde/flows.jsonl"|' \
     /etc/netsonde/netsonde.toml
 # Where there is somebody to take it: a collector outside of this machine.
 if [[ -e collector ]]; then

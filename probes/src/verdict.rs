@@ -50,6 +50,8 @@ pub enum Need {
     Required,
     /// Less: this says what is missing, as part of a sentence.
     Optional(&'static str),
+    /// It is a fallback: this is missing with it, as well as without.
+    Fallback(&'static str),
 }
 
 /// One program of a signal.
@@ -158,14 +160,18 @@ pub fn signal_state(outcomes: &[(Hook, HookOutcome)]) -> SignalState {
     let mut unsupported = None;
     for (hook, outcome) in outcomes {
         match (outcome, hook.need) {
-            (HookOutcome::Attached | HookOutcome::Superfluous, _) => {}
+            (HookOutcome::Superfluous, _) | (HookOutcome::Attached, Need::Required | Need::Optional(_)) => {}
+            (HookOutcome::Attached, Need::Fallback(without)) => lacks.push(without.to_owned()),
             (HookOutcome::Missing(why), Need::Required) => {
                 unsupported.get_or_insert_with(|| why.clone());
             }
             (HookOutcome::Refused(why), Need::Required) => {
                 refused.get_or_insert_with(|| format!("{}: {why}", hook.program));
             }
-            (HookOutcome::Missing(why) | HookOutcome::Refused(why), Need::Optional(without)) => {
+            (
+                HookOutcome::Missing(why) | HookOutcome::Refused(why),
+                Need::Optional(without) | Need::Fallback(without),
+            ) => {
                 lacks.push(format!("{without} ({why})"));
             }
         }
@@ -241,6 +247,11 @@ mod tests {
             Some(HookOutcome::Missing(_))
         ));
         assert_eq!(signal_state(&[(OPTIONAL, HookOutcome::Superfluous)]), SignalState::Active);
+        let fallback = Hook { need: Need::Fallback("half of it"), ..OPTIONAL };
+        assert_eq!(
+            signal_state(&[(fallback, HookOutcome::Attached)]),
+            SignalState::Degraded("half of it".into())
+        );
     }
 
     #[test]

@@ -76,7 +76,10 @@ pub const SIGNAL: Signal = Signal {
         Hook {
             program: "udp_freed_dropped",
             target: Target::TracepointWhere("udp_fail_queue_rcv_skb", HAS_FREED_THE_PACKET),
-            need: Need::Optional(DROPS_COUNT_AS_RECEIVED),
+            need: Need::Fallback(
+                "datagrams over IPv6 that found no room count as received, and their drops have no reason (before \
+                 Linux 6.10 only those over IPv4 are told of)",
+            ),
             uses_socket_storage: true,
         },
         Hook {
