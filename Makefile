@@ -26,13 +26,21 @@ deps: ## Install the Debian packages that building wants, where missing
 	@scripts/install-packages.sh apt-packages.txt
 
 .PHONY: deps-test
-deps-test: deps
+deps-test: deps deps-web
 	@scripts/install-packages.sh $(wildcard tests/apt-packages.txt)
 	@cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 
+.PHONY: deps-web
+deps-web: ## What drives the web page in Chromium: Node's modules, as the lock file names them
+	@# Others' packages of Node bring npm with them, and do not get along with Debian's.
+	@{ command -v node && command -v npm; } >/dev/null || scripts/install-packages.sh tests/web/apt-packages.txt
+	@cmp -s tests/web/package-lock.json tests/web/node_modules/.installed || { \
+		npm ci --prefix tests/web --ignore-scripts --no-audit --no-fund --silent && \
+		cp tests/web/package-lock.json tests/web/node_modules/.installed; }
+
 .PHONY: deps-bench
-deps-bench: deps
+deps-bench: deps deps-web
 	@scripts/install-packages.sh $(wildcard tests/apt-packages.txt bench/apt-packages.txt)
 
 .PHONY: build
@@ -44,14 +52,18 @@ run: build ## Build, then show live records of this host (flags in ARGS)
 	$(SUDO) $(TARGET)/release/netsonde run $(ARGS)
 
 .PHONY: test
-test: check test-workspace ## Everything that must hold: checks, unit tests, kernel tests
+test: check test-web test-workspace ## Everything that must hold: checks, unit tests, kernel tests
 
 .PHONY: check
-check: check-format lint check-scripts licences ## Everything but the tests
+check: check-format lint check-scripts check-web licences ## Everything but the tests
 
 .PHONY: test-unit
 test-unit: deps-test ## Tests that need neither root nor a kernel
 	cargo test --locked --package netsonde --package netsonde-audit --package netsonde-dns --package netsonde-history --package netsonde-input --package netsonde-probes --package netsonde-spool --package netsonde-tls --package netsonde-view --lib --bins
+
+.PHONY: test-web
+test-web: deps-test ## Tests of the web page's pure modules
+	node --test daemon/web/tests/*.test.js
 
 .PHONY: test-workspace
 test-workspace: deps-test ## All tests, against this kernel
@@ -88,6 +100,10 @@ lint: deps-test ## clippy, and rustdoc's own checks
 check-scripts: deps-test ## shellcheck on all shell scripts
 	git ls-files -z | xargs -0 grep -lZE -m1 '^#!.*/(env )?(ba)?sh' | xargs -0 shellcheck
 
+.PHONY: check-web
+check-web: deps-test ## Is what the web page carries of npm what npm has, and can every module be read?
+	scripts/check-web.sh
+
 .PHONY: licences
 licences: deps-test ## Licences, duplicates and sources of all dependencies (deny.toml)
 	cargo fetch --locked --quiet
@@ -100,6 +116,11 @@ advisories: deps-test ## Known vulnerabilities in dependencies; skipped where Gi
 	else \
 		echo "advisories: skipped, https://github.com/RustSec/advisory-db cannot be reached"; \
 	fi
+
+.PHONY: screenshots
+screenshots: deps-test ## Write docs/screenshots anew, from live traffic
+	cargo build --locked --workspace
+	scripts/screenshots.sh
 
 .PHONY: docs
 docs: deps ## The code's own documentation, in target/doc

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Adds to a CycloneDX document what cargo does not know of: the C libraries that libbpf-sys carries and builds, and
-musl. Arguments: the document, and what stands in it for the folder of the sources, which was made up for the build.
+musl, and the libraries of the web page. Arguments: the document, and what stands in it for the folder of the sources, which was made up for the build.
 """
 
 import json
@@ -42,6 +42,15 @@ def main():
         component["licenses"] = [{"expression": licence}]
         if number:
             component["version"] = number
+        bill["components"].append(component)
+    web = Path(__file__).parent.parent / "daemon/web"
+    lock = json.loads((web / "package-lock.json").read_text())["packages"]
+    for file in sorted((web / "vendor").glob("*.min.js")):
+        name = file.name.removesuffix(".min.js")
+        package = lock[f"node_modules/{name}"]
+        purl = f"pkg:npm/{name}@{package['version']}"
+        component = {"type": "library", "name": name, "version": package["version"], "scope": "required"}
+        component |= {"bom-ref": purl, "purl": purl, "licenses": [{"expression": package["license"]}]}
         bill["components"].append(component)
     document.write_text(json.dumps(bill, indent=2, ensure_ascii=False) + "\n")
 

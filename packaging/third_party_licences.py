@@ -23,6 +23,9 @@ BUNDLED = [
     ),
 ]
 MUSL = Path("/usr/share/doc/musl-dev/copyright")
+# What the web page carries: each file NAME.min.js of daemon/web/vendor has its licence beside it as NAME.LICENSE, and
+# its version in the lock file that scripts/check-web.sh holds it to.
+WEB = Path(__file__).parent.parent / "daemon/web"
 
 
 def linked(metadata):
@@ -50,6 +53,15 @@ def texts_of(folder):
     """Every file at the top of a crate that looks like a licence."""
     files = sorted(f for f in folder.iterdir() if f.is_file() and f.name.upper().startswith(TEXTS))
     return [f.read_text(errors="replace").strip() for f in files]
+
+
+def vendored():
+    """Name, version, licence and the licence's text of each library of the web page."""
+    lock = json.loads((WEB / "package-lock.json").read_text())["packages"]
+    for file in sorted((WEB / "vendor").glob("*.min.js")):
+        name = file.name.removesuffix(".min.js")
+        package = lock[f"node_modules/{name}"]
+        yield name, package["version"], package["license"], (WEB / f"vendor/{name}.LICENSE").read_text().strip()
 
 
 def main():
@@ -80,6 +92,9 @@ def main():
     if "musl" in target:
         lines.append("musl: MIT  https://musl.libc.org")
         users.setdefault(MUSL.read_text().strip(), []).append("musl")
+    for name, version, licence, text in vendored():
+        lines.append(f"{name} {version}, in the web page: {licence}  https://www.npmjs.com/package/{name}")
+        users.setdefault(text, []).append(f"{name} {version}")
     lines.append("The Rust standard library: MIT OR Apache-2.0  https://github.com/rust-lang/rust")
 
     print("What is linked into netsonde, with its licence in the terms of SPDX\n")

@@ -142,6 +142,7 @@ impl Process {
 /// As JSON it is one flat object with attribute names as keys; the fields of a process are those of
 /// [`Listener::owner`], and all holders are in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(into = "Row", try_from = "Row")]
 pub struct Listener {
     /// How it is carried.
@@ -274,6 +275,7 @@ impl Word for ChangeKind {
 
 /// An opening or a closing: a row of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(into = "ChangeRow", try_from = "ChangeRow")]
 pub struct Change {
     /// Which of both.

@@ -58,6 +58,7 @@ pub const KEYS: &[&str] = &[
 
 /// A row as it is written and read; see [`Listener`] for what its fields mean.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Row {
     #[serde(rename = "network.transport")]
     transport: String,
@@ -123,6 +124,7 @@ pub struct Row {
 }
 
 #[derive(Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct OwnerRow {
     #[serde(rename = "process.pid", default, skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
@@ -131,6 +133,7 @@ struct OwnerRow {
 }
 
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct ProcessRow {
     #[serde(rename = "process.pid")]
     pid: u32,
@@ -140,6 +143,7 @@ struct ProcessRow {
 
 /// What is told of a process beside its pid.
 #[derive(Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct FactsRow {
     #[serde(rename = "process.creation.time", default, skip_serializing_if = "Option::is_none")]
     started: Option<String>,
@@ -165,6 +169,7 @@ struct FactsRow {
 }
 
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct AncestorRow {
     #[serde(rename = "process.pid")]
     pid: u32,
@@ -176,6 +181,7 @@ struct AncestorRow {
 
 /// A row of the history.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChangeRow {
     #[serde(rename = "event.name")]
     kind: String,

@@ -8,6 +8,7 @@ mod export_size;
 mod idle;
 mod living;
 mod memory;
+mod page;
 mod pairs;
 mod processes;
 mod statistics;
@@ -33,8 +34,8 @@ struct Arguments {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
     /// Only this: a workload (keep-alive, connection-per-request, bulk, small-udp, dns, or processes with what BPF
-    /// takes for each), bpf (for connections and sockets), memory, audit (beside ss), or export-size (bytes
-    /// that a host sends in an interval).
+    /// takes for each), bpf (for connections and sockets), memory, audit (beside ss), export-size (bytes
+    /// that a host sends in an interval), or page (the web page with many flows).
     #[arg(long)]
     only: Option<String>,
     /// The netsonde to measure; by default the one built beside this program.
@@ -46,7 +47,7 @@ struct Arguments {
 }
 
 /// What is measured besides workloads.
-const OTHERS: [&str; 4] = ["bpf", "memory", "audit", "export-size"];
+const OTHERS: [&str; 5] = ["bpf", "memory", "audit", "export-size", "page"];
 
 /// Everything one run of the benchmark found.
 #[derive(Serialize)]
@@ -62,6 +63,7 @@ struct Results {
     memory: Option<memory::Cost>,
     audit: Option<audit::Cost>,
     export_size: Option<export_size::Cost>,
+    page: Option<page::Cost>,
 }
 
 fn main() -> Result<()> {
@@ -88,6 +90,7 @@ fn main() -> Result<()> {
         memory: None,
         audit: None,
         export_size: None,
+        page: None,
     };
     println!("kernel {}, {} processors, {}", results.kernel, results.processors, subject.netsonde.display());
     let length = Duration::from_secs(arguments.seconds);
@@ -121,6 +124,11 @@ fn main() -> Result<()> {
         let cost = export_size::measure(&subject)?;
         println!("{cost}");
         results.export_size = Some(cost);
+    }
+    if wanted("page") {
+        let cost = page::measure(&subject)?;
+        println!("{cost}");
+        results.page = Some(cost);
     }
     let path = write(&results)?;
     println!("numbers in {}", path.display());

@@ -26,7 +26,7 @@ impl Subject {
     }
 
     /// Likewise, with more lines in its configuration, which may be tables.
-    fn start_for(&self, more: &str) -> Result<Daemon> {
+    pub fn start_for(&self, more: &str) -> Result<Daemon> {
         Daemon::start_binary(&self.netsonde, &format!("{}\n{more}", self.configuration), |_| {})
     }
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use netsonde_probes::capabilities::{self, Capability, Until, needed_until};
 use netsonde_probes::{Options, ProbeError, Settings, Sizes};
 use rustix::thread::CapabilitySet;
@@ -17,11 +19,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::aggregate::{Aggregation, Around, Command, End, Publish, Status};
-use crate::api::{Api, Counts, Listening, Reload, Shown};
+use crate::api::{Api, Counts, Listening, Reader, Reload, Shown};
 use crate::cli::RunArgs;
 use crate::collect::Collector;
 use crate::config::{self, Config, Environment, EventKind, FlowAttribute, Loaded, Sources, Word};
-use crate::enrich::legacy_hierarchy;
+use crate::enrich::{Clock, legacy_hierarchy};
 use crate::exit::Exit;
 use crate::export::{Destination, Exporters};
 use crate::history::{HistoryThread, Recorder};
@@ -30,6 +32,7 @@ use crate::progress::{Progress, Stage};
 use crate::registry;
 use crate::select::Selection;
 use crate::telemetry::AttributeValue;
+use crate::view;
 
 /// systemd and users wait for so long at most after SIGTERM; the rest of the 5 s is for the last sweep.
 const FLUSH_GRACE: Duration = Duration::from_millis(3500);
@@ -53,6 +56,7 @@ struct App<'a> {
     status: watch::Receiver<Status>,
     progress: Arc<Progress>,
     reloads: mpsc::Receiver<Reload>,
+    view: view::View,
 }
 
 /// Reads the configuration as `run` does.
@@ -109,6 +113,19 @@ pub struct Prepared {
 ///
 /// When a socket of the API that was asked for, or a thread, cannot be had; `Ok(Err)` when netsonde cannot run here.
 pub fn prepare(config: &Config) -> anyhow::Result<Result<Prepared, Exit>> {
+    prepared(config, true)
+}
+
+/// Likewise, for a reader in this process: nobody else is served.
+///
+/// # Errors
+///
+/// As those of [`prepare`].
+pub fn prepare_for_a_reader(config: &Config) -> anyhow::Result<Result<Prepared, Exit>> {
+    prepared(config, false)
+}
+
+fn prepared(config: &Config, serves: bool) -> anyhow::Result<Result<Prepared, Exit>> {
     if let Err(e) = netsonde_probes::check_host() {
         return cannot_run(e).map(Err);
     }
@@ -118,8 +135,8 @@ pub fn prepare(config: &Config) -> anyhow::Result<Result<Prepared, Exit>> {
         let without = capability.without.unwrap_or_default();
         tracing::warn!(missing = capability.name, "netsonde can do less here: {without}");
     }
-    let listening = match Listening::new(config) {
-        Ok(listening) => Some(listening),
+    let listening = match serves.then(|| Listening::new(config)).transpose() {
+        Ok(listening) => listening,
         // What was asked for is missing; without it, it is a comfort.
         Err(e) if config.api.listen.is_some() => return Err(e),
         // Somebody who just wants to look must not be stopped by a daemon that is already there.
@@ -161,7 +178,63 @@ pub async fn run(
     environment: Environment<'_>,
 ) -> anyhow::Result<Exit> {
     // Before anybody is told that it is ready: whoever is may ask it to stop at once.
-    let mut asked = Asked::listen().context("cannot handle signals")?;
+    let asked = Asked::listen().context("cannot handle signals")?;
+    observe(args, config, prepared, environment, asked, None).await
+}
+
+/// What a configuration is to a reader in this process: what is observed, and nothing of where it goes.
+pub fn for_a_reader(mut config: Config, interval: Duration) -> Config {
+    config.interval = interval;
+    config.export.otlp.clear();
+    config.export.files.clear();
+    config.export.console = false;
+    config.history.enabled = false;
+    config.api.listen = None;
+    config
+}
+
+/// Observes for as long as a reader in this process reads. The reader is told when it ends by itself.
+///
+/// # Errors
+///
+/// What made it end before that, or what the reader failed with.
+pub async fn run_for_a_reader<F: Future<Output = anyhow::Result<()>>>(
+    args: &RunArgs,
+    config: Config,
+    prepared: Prepared,
+    environment: Environment<'_>,
+    reads: impl FnOnce(Reader, BoxFuture<'static, ()>) -> F,
+) -> anyhow::Result<Exit> {
+    let (reader_to, reader) = oneshot::channel();
+    let (stop, stopped) = oneshot::channel();
+    let (ended_to, ended) = oneshot::channel::<()>();
+    let observed = async {
+        let asked = Asked::by_a_reader(stopped);
+        let outcome = observe(args, config, prepared, environment, asked, Some(reader_to)).await;
+        drop(ended_to);
+        outcome
+    };
+    let read = async {
+        let outcome = match reader.await {
+            Ok(reader) => reads(reader, Box::pin(ended.map(drop))).await,
+            // It has not begun, and says why.
+            Err(_) => Ok(()),
+        };
+        drop(stop);
+        outcome
+    };
+    let (observed, read) = tokio::join!(observed, read);
+    read.and(observed)
+}
+
+async fn observe(
+    args: &RunArgs,
+    config: Config,
+    prepared: Prepared,
+    environment: Environment<'_>,
+    mut asked: Asked,
+    reader: Option<oneshot::Sender<Reader>>,
+) -> anyhow::Result<Exit> {
     let Prepared { collecting, aggregating, lacking, listening } = prepared;
     let exporters = exporters(&config, environment)?;
     let progress = Arc::new(Progress::new());
@@ -186,17 +259,32 @@ pub async fn run(
     let counts = Arc::new(Counts::default());
     let around = Around { progress: Arc::clone(&progress), api: Arc::clone(&counts), lacking };
     let (ended, mut end) = oneshot::channel();
+    let view_recorder = view::Recorder::new(config.api.history, Clock::read().unix_ns());
+    let view = view_recorder.view();
+    view.set_resource(resource(&config));
     let (of_aggregation, runtime) = (config.clone(), Handle::current());
     aggregating.run(move || {
         // Made there: what it starts has its privileges.
-        let aggregation = Aggregation::new(of_aggregation, exporters, publish, recorder, around);
+        let aggregation =
+            Aggregation::new(of_aggregation, exporters, publish, recorder, view_recorder, around);
         // The receiver is the last to go.
         let _ = ended.send(runtime.block_on(aggregation.run(collected, orders, FLUSH_GRACE)));
     });
     tokio::spawn(show_progress(Arc::clone(&progress)));
     let (reload, reloads) = mpsc::channel(1);
-    let shown =
-        Shown { status: status.clone(), inventory, archive, progress: Arc::clone(&progress), reload, counts };
+    let shown = Shown {
+        status: status.clone(),
+        inventory,
+        archive,
+        progress: Arc::clone(&progress),
+        reload,
+        counts,
+        view: view.clone(),
+    };
+    if let Some(reader) = reader {
+        // One that is gone has asked for the end.
+        let _ = reader.send(Reader::new(shown.clone()));
+    }
     let api = listening.map(|listening| Api::start(listening, shown)).transpose()?;
     // Ready is who knows all processes and has the baseline of every socket. When the aggregation ends before
     // that, what follows finds out why.
@@ -206,7 +294,7 @@ pub async fn run(
         () = tokio::time::sleep(FIRST_SWEEP) => { tracing::warn!("the first sweep is late"); false }
         () = asked.to_stop.next() => true,
     };
-    let mut app = App { args, environment, config, collector, commands, status, progress, reloads };
+    let mut app = App { args, environment, config, collector, commands, status, progress, reloads, view };
     let mut ended = None;
     if !stop {
         tell_systemd(&[NotifyState::Ready, NotifyState::Status("observing")]);
@@ -253,10 +341,10 @@ async fn show_progress(progress: Arc<Progress>) {
     }
 }
 
-/// What signals ask for.
+/// What signals ask for, or a reader in this process.
 struct Asked {
     /// SIGTERM and SIGINT.
-    to_stop: Either,
+    to_stop: Stop,
     /// SIGHUP.
     to_reload: Either,
 }
@@ -264,9 +352,30 @@ struct Asked {
 impl Asked {
     fn listen() -> std::io::Result<Self> {
         Ok(Self {
-            to_stop: Either::of(&[SignalKind::terminate(), SignalKind::interrupt()])?,
+            to_stop: Stop::Signals(Either::of(&[SignalKind::terminate(), SignalKind::interrupt()])?),
             to_reload: Either::of(&[SignalKind::hangup()])?,
         })
+    }
+
+    /// The reader handles signals, and asks for the end by leaving.
+    fn by_a_reader(left: oneshot::Receiver<()>) -> Self {
+        Self { to_stop: Stop::Reader(left), to_reload: Either(Vec::new()) }
+    }
+}
+
+/// Who asks for the end.
+enum Stop {
+    Signals(Either),
+    Reader(oneshot::Receiver<()>),
+}
+
+impl Stop {
+    async fn next(&mut self) {
+        match self {
+            Self::Signals(signals) => signals.next().await,
+            // It is an error that asks: the other half is gone.
+            Self::Reader(left) => drop(left.await),
+        }
     }
 }
 
@@ -279,6 +388,9 @@ impl Either {
     }
 
     async fn next(&mut self) {
+        if self.0.is_empty() {
+            return std::future::pending().await;
+        }
         futures::future::select_all(self.0.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
     }
 }
@@ -329,6 +441,7 @@ impl App<'_> {
         }
         self.collector.reconfigure(config.interval, settings(&config)).await;
         self.config = config.clone();
+        self.view.set_resource(resource(&config));
         let (done, in_force) = oneshot::channel();
         let reconfigure = Command::Reconfigure(Box::new(config), exporters, done);
         self.commands.send(reconfigure).await.context("the aggregation is gone")?;

@@ -1,20 +1,16 @@
 //! Everything that netsonde publishes, in one list: what the signals declare and what the daemon adds. The
 //! configuration, the exporters and the reference page read names from here.
 
-use netsonde_probes::descriptor::Metric;
+use netsonde_probes::descriptor::{Event, Metric};
 use netsonde_probes::signals;
 #[cfg(test)]
-use netsonde_probes::{
-    descriptor::{Attribute, Event},
-    loss,
-};
+use netsonde_probes::{descriptor::Attribute, loss};
 
-use crate::aggregate::OWN_METRICS;
+use crate::aggregate::{LISTEN_VIOLATION, OWN_METRICS};
 #[cfg(test)]
 use crate::{
     aggregate::{
-        DNS_EVENT_RATE_LIMITED, EVENT_ATTRIBUTES, LISTEN_VIOLATION, LISTENERS_UNTRACKED, MEMORY_SHORT,
-        PROCESS_ANCESTRY,
+        DNS_EVENT_RATE_LIMITED, EVENT_ATTRIBUTES, LISTENERS_UNTRACKED, MEMORY_SHORT, PROCESS_ANCESTRY,
     },
     config::{FlowAttribute, Word},
 };
@@ -43,7 +39,6 @@ pub fn flow_attributes() -> Vec<(FlowAttribute, &'static Attribute)> {
 }
 
 /// Every log event.
-#[cfg(test)]
 #[must_use]
 pub fn events() -> Vec<&'static Event> {
     signals::REGISTRY.iter().flat_map(|s| s.events).copied().chain([&LISTEN_VIOLATION]).collect()

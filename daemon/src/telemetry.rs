@@ -22,6 +22,24 @@ pub enum AttributeValue {
     Map(Vec<(&'static str, AttributeValue)>),
 }
 
+impl AttributeValue {
+    /// As JSON.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value;
+        match self {
+            Self::String(text) => Value::from(&**text),
+            Self::Int(n) => Value::from(*n),
+            Self::Double(n) => Value::from(*n),
+            Self::Bool(is) => Value::from(*is),
+            Self::Array(values) => values.iter().map(Self::to_json).collect(),
+            Self::Map(values) => Value::Object(
+                values.iter().map(|(key, value)| ((*key).to_owned(), value.to_json())).collect(),
+            ),
+        }
+    }
+}
+
 /// A key with its value.
 pub type Attribute = (&'static str, AttributeValue);
 

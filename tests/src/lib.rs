@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr, reason = "a failing test shows what its programs said")]
 
+pub mod api;
 pub mod audit;
+pub mod browser;
 pub mod cgroup;
 pub mod cleanup;
 pub mod collector;
@@ -19,6 +21,7 @@ pub mod namespace;
 pub mod nginx;
 pub mod oracle;
 pub mod program;
+pub mod prometheus;
 pub mod proxy;
 pub mod python;
 pub mod report;
@@ -28,3 +31,4 @@ pub mod sending;
 pub mod store;
 pub mod stream;
 pub mod telemetry;
+pub mod terminal;

@@ -1,4 +1,4 @@
-//! A Python of our own with the packages of `requirements.txt`, made once for each content of that file.
+//! A Python of our own with the packages of a list, made once for each content of it.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,9 +16,14 @@ pub struct Python {
 }
 
 impl Python {
-    /// Finds it or makes it; the first time this downloads packages.
+    /// The one with `requirements.txt`. Finds it or makes it; the first time this downloads packages.
     pub fn prepare() -> Result<Self> {
-        let requirements = host::source("requirements.txt");
+        Self::with("requirements.txt")
+    }
+
+    /// Likewise with another list of this crate.
+    pub fn with(list: &str) -> Result<Self> {
+        let requirements = host::source(list);
         let mut hasher = DefaultHasher::new();
         fs::read(&requirements)?.hash(&mut hasher);
         let target = host::built("traffic")?.parent().and_then(Path::parent).context("no target")?.to_owned();
@@ -48,6 +53,11 @@ impl Python {
         let mut command = Command::new(self.directory.join("environment/bin/python"));
         command.arg(host::source("programs").join(name));
         command
+    }
+
+    /// A command that runs a program which a package brings.
+    pub fn installed(&self, name: &str) -> Command {
+        Command::new(self.directory.join("environment/bin").join(name))
     }
 
     /// A file that a package put beside its modules.

@@ -154,7 +154,7 @@ fn a_limit_of_its_own_is_kept_by_letting_detail_go() {
     let with = peak.end();
     println!("{with} at most with it");
     let status = String::from_utf8(daemon.asking("status").unwrap().output().unwrap().stdout).unwrap();
-    assert!(status.contains("memory") && status.contains(" of 5: at most "), "{status}");
+    assert!(status.contains("memory") && status.contains(" of 6: the history "), "{status}");
     assert!(daemon.errors().contains("memory runs short"), "{}", daemon.errors());
     assert_held(&end(daemon), sent, limit);
     assert!(with < limit, "{with} of {limit}");
@@ -213,7 +213,7 @@ fn what_was_let_go_of_comes_back_when_there_is_room() {
     let _host = Host::acquire().unwrap();
     let mut daemon = Daemon::start(&format!("{CONFIGURATION}[limits]\nmemory = \"4MiB\"\n")).unwrap();
     let stage = |daemon: &Daemon| daemon.status().unwrap()["status"]["memory"]["stage"].as_u64().unwrap();
-    let last = || Ok(stage(&daemon) == 5);
+    let last = || Ok(stage(&daemon) == 6);
     assert!(command::until(Duration::from_secs(20), last).unwrap(), "less than netsonde needs at rest");
     // A limit that is far away: a stage for five calm exports.
     daemon.reload(&format!("{CONFIGURATION}[limits]\nmemory = \"4GiB\"\n")).unwrap();
@@ -227,6 +227,6 @@ fn what_was_let_go_of_comes_back_when_there_is_room() {
         Ok(now == 0)
     });
     assert!(down.unwrap(), "{seen:?}");
-    assert_eq!(seen, [5, 4, 3, 2, 1, 0], "step by step");
+    assert_eq!(seen, [6, 5, 4, 3, 2, 1, 0], "step by step");
     end(daemon);
 }

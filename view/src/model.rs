@@ -20,6 +20,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// `GET /api/v1/history?since=MS`: the intervals that ended after `since`, oldest first, an hour of them at most.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct History {
     /// When this was answered.
     pub time: u64,
@@ -37,6 +38,7 @@ pub struct History {
 
 /// Upper bounds in seconds, ascending; the last bucket of each has none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Bounds {
     /// Of [`FlowFrame::rtt`].
     pub rtt: Vec<f64>,
@@ -50,6 +52,7 @@ pub struct Bounds {
 
 /// What tells a flow from others: a program (with its parents, user, unit and container), its role, the server.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FlowIdentity {
     /// Its number in frames; unique as long as the daemon runs. 0 is all flows that there was no room to tell apart.
     pub id: u32,
@@ -62,6 +65,7 @@ pub struct FlowIdentity {
 
 /// What tells a series of DNS lookups from others.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LookupIdentity {
     /// Its number in frames, from a numbering of its own.
     pub id: u32,
@@ -74,6 +78,7 @@ pub struct LookupIdentity {
 
 /// One interval: what was added in it, not totals.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Frame {
     /// When it ended.
     pub time: u64,
@@ -89,6 +94,7 @@ pub struct Frame {
 
 /// What one flow did in one interval, seen from its program.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct FlowFrame {
     /// [`FlowIdentity::id`].
@@ -142,6 +148,7 @@ pub struct FlowFrame {
 
 /// What became of one series of lookups in one interval.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LookupFrame {
     /// [`LookupIdentity::id`].
     pub id: u32,
@@ -155,6 +162,7 @@ pub struct LookupFrame {
 /// `GET /api/v1/processes`: processes that own sockets, or did of late, those that moved most first; and
 /// `GET /api/v1/processes/{id}` has one of them ([`Process`]).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Processes {
     /// When this was answered.
     pub time: u64,
@@ -167,6 +175,7 @@ pub struct Processes {
 
 /// One process that owns sockets, or did.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Process {
     /// Its pid and start, such as `4711-1764350000123`: a pid alone comes again. The API takes the pid alone as well,
     /// and answers with the newest of that number.
@@ -202,6 +211,7 @@ pub struct Process {
 /// `GET /api/v1/flows`: what each flow did in the last interval and in all that the history holds, those that moved most
 /// first. The same as [`History`] for whoever wants one table and no arithmetic.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Flows {
     /// When the last interval ended.
     pub time: u64,
@@ -216,6 +226,7 @@ pub struct Flows {
 
 /// One row of [`Flows`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FlowRow {
     /// What it is.
     pub attributes: Attributes,
@@ -230,6 +241,7 @@ pub struct FlowRow {
 
 /// Quantiles in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Quantiles {
     /// Half are no greater.
     pub p50: f64,
@@ -241,6 +253,7 @@ pub struct Quantiles {
 
 /// `GET /api/v1/dns`: what was looked up, likewise; most lookups first.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Dns {
     /// When the last interval ended.
     pub time: u64,
@@ -255,6 +268,7 @@ pub struct Dns {
 
 /// One row of [`Dns`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LookupRow {
     /// What it is.
     pub attributes: Attributes,
@@ -270,6 +284,7 @@ pub struct LookupRow {
 /// One record of `GET /api/v1/events` (server-sent events: `event:` is its name, `data:` is this as JSON) and of
 /// `netsonde events --json` (a line each).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Event {
     /// When it happened: RFC 3339 in UTC, nanoseconds.
     pub time: String,
@@ -285,6 +300,7 @@ pub struct Event {
 
 /// What an interval that was left out for want of room is told as, in `GET /api/v1/events`: the reader was too slow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Missed {
     /// So many events were not shown to this reader (`event: missed`).
     pub missed: u64,

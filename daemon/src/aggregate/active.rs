@@ -6,11 +6,13 @@
 //! its own is taken back where it was folded to, whether or not there is room by then.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use netsonde_probes::records::Flow;
+use netsonde_probes::records::{Flow, Owner};
 
 use super::identity::{Identity, NamedFlow};
 use crate::config::FlowAttribute;
+use crate::view::Named;
 
 #[derive(Debug)]
 struct Counted {
@@ -19,6 +21,8 @@ struct Counted {
     told: Option<NamedFlow>,
     /// They are told of under overflow, whatever their name, until the last of them is closed.
     folded: bool,
+    /// What readers of intervals know the flow by.
+    shown: Option<Arc<Named>>,
 }
 
 /// Open connections by flow; a flow without any takes no room.
@@ -63,8 +67,12 @@ impl ActiveConnections {
                 return;
             }
         }
-        let counted =
-            self.flows.entry(flow.clone()).or_insert(Counted { open: 0, told: None, folded: false });
+        let counted = self.flows.entry(flow.clone()).or_insert(Counted {
+            open: 0,
+            told: None,
+            folded: false,
+            shown: None,
+        });
         let before = counted.open;
         counted.open += change;
         match (&counted.told, name) {
@@ -87,6 +95,21 @@ impl ActiveConnections {
     /// Forgets under which names connections were told of, because nobody remembers those sums any more.
     pub fn forget_names(&mut self) {
         self.flows.values_mut().for_each(|counted| (counted.told, counted.folded) = (None, false));
+    }
+
+    /// Says what readers of intervals know a flow by from now on, if it has connections open.
+    pub fn show(&mut self, flow: &Flow, as_named: Option<Arc<Named>>) {
+        if let Some(counted) = self.flows.get_mut(flow) {
+            counted.shown = as_named;
+        }
+    }
+
+    /// Each flow with connections open that is not left out: whose, what readers of intervals know it by, and how many.
+    pub fn open(&self) -> impl Iterator<Item = (Owner, Option<&Arc<Named>>, u64)> {
+        self.flows.iter().filter(|(_, counted)| counted.told.is_some()).filter_map(|(flow, counted)| {
+            let open = u64::try_from(counted.open).ok().filter(|open| *open > 0)?;
+            Some((flow.owner, counted.shown.as_ref(), open))
+        })
     }
 
     /// How many flows have connections open, and of how many that is known.

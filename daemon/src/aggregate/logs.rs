@@ -132,6 +132,15 @@ fn identity(process: &Process, clock: &Clock, to: &mut Vec<Attribute>) {
     to.push((ANCESTORS.name, AttributeValue::Array(ancestors)));
 }
 
+/// A process as events have it: its program, its parents and its user.
+#[must_use]
+pub fn process_attributes(process: &Process, user: Option<&Arc<str>>, clock: &Clock) -> Vec<Attribute> {
+    let mut attributes = Vec::with_capacity(16);
+    identity(process, clock, &mut attributes);
+    attributes.extend(user.map(|user| (USER_NAME.name, text(Arc::clone(user)))));
+    attributes
+}
+
 fn place(context: &Context, to: &mut Vec<Attribute>) {
     to.push((CGROUP.name, text(format!("0::{}", context.cgroup))));
     for (key, value) in [(&UNIT, &context.unit), (&USER_UNIT, &context.user_unit), (&SLICE, &context.slice)] {

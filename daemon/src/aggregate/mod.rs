@@ -14,11 +14,13 @@ mod task;
 
 #[cfg(test)]
 pub use identity::PROCESS_ANCESTRY;
+pub use identity::{Identity as SeriesIdentity, NamedFlow};
 #[cfg(test)]
 pub use logs::OF_EVERY_EVENT as EVENT_ATTRIBUTES;
-#[cfg(test)]
+pub use logs::process_attributes;
 pub use logs::violation::LISTEN_VIOLATION;
 pub use own::ALL as OWN_METRICS;
+pub use series::{Label, LabelValue};
 #[cfg(test)]
 pub use status::{DNS_EVENT_RATE_LIMITED, LISTENERS_UNTRACKED, MEMORY_SHORT};
 pub use status::{Finding, Grade, Status, judge};

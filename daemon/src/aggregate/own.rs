@@ -34,9 +34,10 @@ keys! {
     NAME_KIND = "netsonde.dns.name.kind", "address (as known to a process, a network namespace or the host) or flow (which goes by the name)";
     PROGRAM_NAME = "netsonde.program.name", "name of a BPF program of netsonde";
     CAPABILITY = "netsonde.capability", "name of a capability, as in capabilities(7)";
-    API_REFUSAL = "netsonde.api.refusal", "forbidden, unauthorized (no token), host (a foreign name), body, head_too_large, malformed, timeout (it did not ask), stalled (it did not take its answer), too_many or accept_failed";
+    API_REFUSAL = "netsonde.api.refusal", "forbidden, unauthorized (no token), host (a foreign name, or another site's page), body, head_too_large, malformed, timeout (it did not ask), stalled (it did not take its answer), too_many or accept_failed";
     RING = "netsonde.ring.name", "event_ring, payload_ring or process_ring, as in [limits]";
-    TABLE_NAME = "netsonde.table.name", "name of a table: active_flows (those with connections open), cgroups, dns_lookups (in flight), dns_streams, flow_names (names of servers that flows go by), hellos (first messages of TLS clients), listeners (limits.listeners), openings (of listeners), question_names (dns.question_names), rules (of the selection); in the kernel accepts, images, multipath_owners and openers";
+    TABLE_NAME = "netsonde.table.name", "name of a table: active_flows (those with connections open), cgroups, dns_lookups (in flight), dns_streams, flow_names (names of servers that flows go by), hellos (first messages of TLS clients), listeners (limits.listeners), openings (of listeners), question_names (dns.question_names), rules (of the selection), view (bytes of the history that readers are shown, api.history_size), view_processes; in the kernel accepts, images, multipath_owners and openers";
+    VIEW_LOSS = "netsonde.view.loss.reason", "frames (intervals that were forgotten before api.history, for want of api.history_size or of memory), flows and lookups (each time that one was summed under number 0 in an interval), processes (forgotten for others), events (a reader who follows them was too slow)";
     DESTINATION = "netsonde.export.destination", "where telemetry goes";
     EXPORT_SIGNAL = "netsonde.export.signal", "metrics (counted in points) or logs (counted in records)";
     SPOOL_STATE_KEY = "netsonde.spool.state", "active, disk_full or unavailable";
@@ -149,7 +150,7 @@ metrics! {
     MEMORY_LIMIT = "netsonde.self.memory.limit", Gauge, "By", [],
         "Memory at most (limits.memory); absent without a limit";
     MEMORY_STAGE = "netsonde.self.memory.stage", Gauge, "{stage}", [],
-        "How much detail is let go of because memory runs short: 0 for none, 5 at most";
+        "How much detail is let go of because memory runs short: 0 for none, 6 at most";
     TABLE = "netsonde.self.table.usage", Gauge, "{entry}", [TABLE_NAME],
         "Entries of a table that has a limit";
     TABLE_LIMIT = "netsonde.self.table.limit", Gauge, "{entry}", [TABLE_NAME],
@@ -170,6 +171,8 @@ metrics! {
         "Requests that the local API has answered";
     API_REFUSED = "netsonde.self.api.refused", Counter, "{refusal}", [API_REFUSAL],
         "Clients and requests that the local API has not served";
+    VIEW_LOSSES = "netsonde.self.view.losses", Counter, "{record}", [VIEW_LOSS],
+        "What readers of the local API are not shown, or not apart from others";
     EXPORTED = "netsonde.self.export.items", Counter, "{item}", [DESTINATION, EXPORT_SIGNAL, EXPORT_OUTCOME],
         "Metric points and log records, by what became of them";
     EXPORT_QUEUE = "netsonde.self.export.queue", Gauge, "By", [DESTINATION, EXPORT_SIGNAL],
@@ -375,6 +378,9 @@ pub fn metrics(status: &Status, time_unix_ns: u64) -> Vec<MetricData> {
     to.int(&API_REQUESTS, [], status.api.requests);
     for (why, n) in &status.api.refused {
         to.int(&API_REFUSED, [(&API_REFUSAL, why)], *n);
+    }
+    for (reason, n) in &status.view {
+        to.int(&VIEW_LOSSES, [(&VIEW_LOSS, reason)], *n);
     }
     for destination in &status.destinations {
         for lane in &destination.signals {

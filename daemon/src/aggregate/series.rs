@@ -41,6 +41,8 @@ struct Series {
     start_unix_ns: u64,
     total: Total,
     changed: bool,
+    /// All that was exported with delta temporality, and since when: whoever reads sums wants these.
+    exported: Option<Box<(u64, Total)>>,
 }
 
 /// A series that is found by its labels. Those of one flow come and go by themselves.
@@ -98,6 +100,21 @@ impl Total {
         }
     }
 
+    fn add_total(&mut self, more: &Self) {
+        match (self, more) {
+            (Self::Sum(total), Self::Sum(n)) => *total = total.saturating_add(*n),
+            (Self::Histogram { sum_us, counts }, Self::Histogram { sum_us: more, counts: new }) => {
+                *sum_us = sum_us.saturating_add(*more);
+                for (count, n) in counts.iter_mut().zip(new) {
+                    *count += n;
+                }
+            }
+            (Self::Sum(_), Self::Histogram { .. }) | (Self::Histogram { .. }, Self::Sum(_)) => {
+                debug_assert!(false, "two totals of one metric differ");
+            }
+        }
+    }
+
     fn reset(&mut self) {
         match self {
             Self::Sum(n) => *n = 0,
@@ -115,7 +132,24 @@ impl Series {
         let mut total = Total::of(measurement.metric);
         total.add(measurement.value);
         let label = measurement.label.map(|(_, value)| value);
-        Self { metric: measurement.metric, label, attributes, start_unix_ns, total, changed: true }
+        let metric = measurement.metric;
+        Self { metric, label, attributes, start_unix_ns, total, changed: true, exported: None }
+    }
+
+    /// Begins the next delta.
+    fn begin_anew(&mut self) {
+        let exported =
+            self.exported.get_or_insert_with(|| Box::new((self.start_unix_ns, Total::of(self.metric))));
+        exported.1.add_total(&self.total);
+        self.total.reset();
+    }
+
+    /// The sum since its beginning, after an export.
+    fn sum(&self) -> (u64, &Total) {
+        match self.exported.as_deref() {
+            Some((start_unix_ns, total)) => (*start_unix_ns, total),
+            None => (self.start_unix_ns, &self.total),
+        }
     }
 
     /// A connection that is open but silent still counts as one.
@@ -329,8 +363,7 @@ impl Store {
     /// Everything that is to be exported now, and lets go of series that have rested too long.
     pub fn collect(&mut self, now_unix_ns: u64) -> Vec<MetricData> {
         let temporality = self.config.temporality;
-        let mut by_metric: Vec<MetricData> = Vec::new();
-        let mut index: HashMap<&'static str, usize> = HashMap::new();
+        let mut by_metric = ByMetric::default();
         let delta_since = self.delta_since_unix_ns;
         let groups = self.groups.values_mut().chain(std::iter::once(&mut self.overflow));
         for series in groups.flat_map(Group::all) {
@@ -338,11 +371,7 @@ impl Store {
             if temporality == Temporality::Delta && !series.changed {
                 continue;
             }
-            let slot = *index.entry(series.metric.name).or_insert_with(|| {
-                by_metric.push(MetricData { metric: series.metric, temporality, points: Vec::new() });
-                by_metric.len() - 1
-            });
-            by_metric[slot].points.push(Point {
+            by_metric.points(series.metric, temporality).push(Point {
                 attributes: Arc::clone(&series.attributes),
                 start_unix_ns: match temporality {
                     Temporality::Cumulative => series.start_unix_ns,
@@ -353,12 +382,32 @@ impl Store {
             });
             series.changed = false;
             if temporality == Temporality::Delta {
-                series.total.reset();
+                series.begin_anew();
             }
         }
         self.delta_since_unix_ns = now_unix_ns;
         self.expire(now_unix_ns);
-        by_metric
+        by_metric.data
+    }
+
+    /// What all series come to since their beginning; `None` where [`Self::collect`] has just told the same. To be called
+    /// after that.
+    pub fn sums(&mut self, now_unix_ns: u64) -> Option<Vec<MetricData>> {
+        if self.config.temporality == Temporality::Cumulative {
+            return None;
+        }
+        let mut by_metric = ByMetric::default();
+        let groups = self.groups.values_mut().chain(std::iter::once(&mut self.overflow));
+        for series in groups.flat_map(Group::all) {
+            let (start_unix_ns, total) = series.sum();
+            by_metric.points(series.metric, Temporality::Cumulative).push(Point {
+                attributes: Arc::clone(&series.attributes),
+                start_unix_ns,
+                time_unix_ns: now_unix_ns,
+                value: total.point(),
+            });
+        }
+        Some(by_metric.data)
     }
 
     /// The wall clock was set back: nothing may have begun after it was read. What was exported counts up to then, which
@@ -376,6 +425,7 @@ impl Store {
                     series.total.reset();
                 }
                 series.start_unix_ns = since_unix_ns;
+                series.exported = None;
             }
             let labelled = group.labelled.iter_mut().flat_map(|metric| metric.series.values_mut());
             labelled.for_each(|labelled| labelled.last_change_unix_ns = since_unix_ns);
@@ -442,6 +492,23 @@ impl Store {
         });
         self.statistics.series -= gone;
         self.statistics.expired += gone;
+    }
+}
+
+/// Points by their metric, in the order in which metrics are met.
+#[derive(Default)]
+struct ByMetric {
+    data: Vec<MetricData>,
+    index: HashMap<&'static str, usize>,
+}
+
+impl ByMetric {
+    fn points(&mut self, metric: &'static Metric, temporality: Temporality) -> &mut Vec<Point> {
+        let slot = *self.index.entry(metric.name).or_insert_with(|| {
+            self.data.push(MetricData { metric, temporality, points: Vec::new() });
+            self.data.len() - 1
+        });
+        &mut self.data[slot].points
     }
 }
 

@@ -93,6 +93,32 @@ fn deltas_add_up_to_the_totals_and_silence_exports_nothing() {
 }
 
 #[test]
+fn where_deltas_are_exported_sums_are_kept_for_whoever_wants_them() {
+    let mut store = Store::new(Metrics { temporality: Temporality::Delta, ..config(100) }, SECOND);
+    for (at, n, sum, level) in [(2, 5, 5, 1), (3, 0, 5, 1), (4, 8, 13, 2)] {
+        if n != 0 {
+            store.add(Some(&flow(80)), [sent(n), active(1)].into_iter(), (at - 1) * SECOND, at * SECOND);
+        }
+        store.collect(at * SECOND);
+        let data = store.sums(at * SECOND).expect("they differ from what was collected");
+        assert_eq!(sums(&data, "netsonde.flow.io"), [sum]);
+        assert_eq!(sums(&data, "netsonde.tcp.connections.active"), [level]);
+        assert!(data.iter().all(|d| d.temporality == Temporality::Cumulative));
+        let points = data.iter().flat_map(|d| &d.points);
+        assert!(points.into_iter().all(|p| (p.start_unix_ns, p.time_unix_ns) == (SECOND, at * SECOND)));
+    }
+    // Counters begin anew where the clock was set back, as exported sums do; levels stay.
+    store.clock_was_set_back(SECOND / 2);
+    store.add(Some(&flow(80)), [sent(4)].into_iter(), SECOND / 2, SECOND);
+    store.collect(SECOND);
+    let data = store.sums(SECOND).expect("likewise");
+    assert_eq!(sums(&data, "netsonde.flow.io"), [4]);
+    assert_eq!(sums(&data, "netsonde.tcp.connections.active"), [2]);
+    let mut cumulative = Store::new(config(100), SECOND);
+    assert!(cumulative.sums(SECOND).is_none(), "these were collected");
+}
+
+#[test]
 fn above_the_limit_points_fold_and_nothing_is_lost() {
     let mut store = Store::new(config(2), SECOND);
     for port in 1..=10 {

@@ -62,6 +62,8 @@ pub struct Status {
     pub programs: Vec<ProgramStatus>,
     /// The local API.
     pub api: ApiStatus,
+    /// What its readers are not shown, or not apart from others, by reason, since the start.
+    pub view: Vec<(&'static str, u64)>,
     /// Each destination of telemetry.
     pub destinations: Vec<DestinationStatus>,
 }
@@ -264,6 +266,8 @@ pub struct MemoryStatus {
     pub stage: u8,
     /// The highest stage.
     pub stages: u8,
+    /// How often the limit of the history that readers are shown is halved.
+    pub view_halved: u32,
     /// Most series; `None` for what is configured.
     pub series: Option<u64>,
     /// How often the caches of names and processes are halved.
@@ -276,13 +280,20 @@ impl MemoryStatus {
     /// What is let go of.
     #[must_use]
     pub fn sentence(&self) -> String {
-        let Some(series) = self.series.filter(|_| self.stage > 0) else {
+        if self.stage == 0 {
             return "all detail is kept".to_owned();
-        };
+        }
         let mut said = format!(
-            "stage {} of {}: at most {series} series, of the flows that move most, the others are folded",
-            self.stage, self.stages
+            "stage {} of {}: the history of the page cut to 1/{}",
+            self.stage,
+            self.stages,
+            1 << self.view_halved
         );
+        if let Some(series) = self.series {
+            said.push_str(&format!(
+                "; at most {series} series, of the flows that move most, the others are folded"
+            ));
+        }
         if self.caches_halved > 0 {
             said.push_str(&format!("; names and ended processes cut to 1/{}", 1 << self.caches_halved));
         }
@@ -369,6 +380,7 @@ pub struct SpoolStatus {
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Grade {
     /// As it should be.
@@ -381,6 +393,7 @@ pub enum Grade {
 
 /// One line of the verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Finding {
     /// How grave.
     pub grade: Grade,
@@ -654,7 +667,7 @@ mod tests {
     #[test]
     fn what_is_let_go_of_for_want_of_memory_is_said() {
         let mut status = running();
-        status.memory = MemoryStatus { usage: 3 << 20, events: true, stages: 5, ..MemoryStatus::default() };
+        status.memory = MemoryStatus { usage: 3 << 20, events: true, stages: 6, ..MemoryStatus::default() };
         let said = |status: &Status| {
             let findings = judge(status);
             let memory = findings.into_iter().find(|f| f.subject == "memory").expect("a line");
@@ -663,12 +676,21 @@ mod tests {
         assert_eq!(said(&status), (Grade::Ok, "3.0 MiB, no limit".to_owned()));
         status.memory.limit = Some(4 << 20);
         assert_eq!(said(&status), (Grade::Ok, "3.0 of 4.0 MiB, all detail is kept".to_owned()));
-        let shed =
-            MemoryStatus { stage: 5, series: Some(31), caches_halved: 3, events: false, ..status.memory };
+        let shed = MemoryStatus { stage: 1, view_halved: 3, ..status.memory };
+        status.memory = shed;
+        assert!(said(&status).1.ends_with("stage 1 of 6: the history of the page cut to 1/8"));
+        let shed = MemoryStatus {
+            stage: 6,
+            view_halved: 6,
+            series: Some(31),
+            caches_halved: 3,
+            events: false,
+            ..status.memory
+        };
         status.memory = shed;
         let (grade, text) = said(&status);
         assert_eq!(grade, Grade::Degraded);
-        for part in ["stage 5 of 5", "at most 31 series", "1/8", "no events"] {
+        for part in ["stage 6 of 6", "1/64", "at most 31 series", "1/8", "no events"] {
             assert!(text.contains(part), "{text}");
         }
     }

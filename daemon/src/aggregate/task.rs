@@ -51,6 +51,7 @@ use crate::memory::Moment;
 use crate::progress::{Progress, Stage};
 use crate::select::{Selection, Selections, user_id, with_facts};
 use crate::telemetry::{LogRecord, MetricData, Telemetry};
+use crate::view;
 
 /// Log records are handed on after this long, or when so many have come together.
 const LOG_DELAY: Duration = Duration::from_millis(500);
@@ -94,6 +95,8 @@ pub struct Around {
 pub struct Aggregation {
     around: Around,
     config: Config,
+    /// What readers are shown of intervals and processes.
+    view: view::Recorder,
     processes: ProcessTable,
     users: Users,
     series: Store,
@@ -167,14 +170,15 @@ fn masker(config: &Config) -> Option<Masker> {
 }
 
 impl Aggregation {
-    /// A task that sends to `exporters`, publishes its status and what listens, and tells `recorder` what opens and
-    /// closes.
+    /// A task that sends to `exporters`, publishes its status and what listens, tells `recorder` what opens and closes,
+    /// and `view` what is measured.
     #[must_use]
     pub fn new(
         config: Config,
         exporters: Exporters,
         publish: Publish,
         recorder: Option<Recorder>,
+        view: view::Recorder,
         around: Around,
     ) -> Self {
         let clock = Clock::read();
@@ -192,6 +196,7 @@ impl Aggregation {
         };
         Self {
             around,
+            view,
             processes: ProcessTable::new(process_limit(&config), keep_ended(&config), masker(&config)),
             users: Users::new("/etc/passwd"),
             series: Store::new(config.metrics.clone(), now),
@@ -413,6 +418,7 @@ impl Aggregation {
         if !self.pending_logs.is_empty() {
             let records = std::mem::take(&mut self.pending_logs);
             if self.memory.takes_events(records.len()) {
+                self.view.tell(&records);
                 self.exporters.send(&Telemetry::Logs(Arc::new(records)));
             }
         }
@@ -426,13 +432,14 @@ impl Aggregation {
             // They count from the last sweep on, told by the clock as it is.
             let since = clock.unix_of(self.last_sweep_boot_ns);
             self.series.clock_was_set_back(since);
+            self.view.clock_was_set_back(since);
             self.last_sweep_unix_ns = since;
             self.status.started_unix_ns = self.status.started_unix_ns.min(since);
         }
         self.users.refresh();
         self.names.refresh();
         self.search.refresh();
-        let mut data = Vec::new();
+        let (mut data, mut others, mut sums) = (Vec::new(), Vec::new(), None);
         match &report.sweep {
             Ok(sweep) => {
                 self.processes.take_walk(&sweep.processes, clock.boot_ns());
@@ -447,10 +454,12 @@ impl Aggregation {
                     self.watch_memory(Moment::Between);
                 }
                 self.take_lookups(&clock);
+                self.view.close(self.active.open(), self.config.interval.as_secs_f64(), now);
                 self.names.forget(clock.boot_ns());
                 data.extend(self.series.collect(now));
+                sums = Some(self.series.sums(now));
                 let complete = sweep.totals.namespaces_missed == 0;
-                data.extend(self.count_listeners(&sweep.listeners, complete, &clock));
+                others.extend(self.count_listeners(&sweep.listeners, complete, &clock));
                 (self.last_sweep_unix_ns, self.last_sweep_boot_ns) = (now, clock.boot_ns());
             }
             Err(error) => {
@@ -464,8 +473,16 @@ impl Aggregation {
             self.watch_memory(Moment::Export);
         }
         self.note(report, now);
-        data.extend(self.own_starts.apply(own::metrics(&self.status, now)));
-        self.exporters.send(&Telemetry::Metrics(Arc::new(data)));
+        others.extend(self.own_starts.apply(own::metrics(&self.status, now)));
+        // Whoever scrapes wants sums since the beginning, also where what is exported is new only.
+        let sums = sums.map(|sums| sums.map(|sums| Arc::new([sums, others.clone()].concat())));
+        data.append(&mut others);
+        let data = Arc::new(data);
+        // After a failed sweep the series are as they were.
+        if let Some(sums) = sums {
+            self.view.show_metrics(sums.unwrap_or_else(|| Arc::clone(&data)));
+        }
+        self.exporters.send(&Telemetry::Metrics(data));
         self.publish.status.send_replace(self.status.clone());
     }
 
@@ -478,6 +495,7 @@ impl Aggregation {
             return;
         }
         if flow.overflow {
+            self.view.add_overflow(measured.iter().copied());
             let change = (change != 0).then(|| flow::active(flow.transport, change));
             self.series.add(None, measured.into_iter().chain(change), since, now);
             return;
@@ -487,6 +505,8 @@ impl Aggregation {
             self.series.add(Some(named), measured.iter().copied(), since, now);
         }
         self.tell_active(flow, change, named.as_ref(), now);
+        let shown = named.map(|named| self.view.add(&named, measured.into_iter(), clock));
+        self.active.show(flow, shown);
     }
 
     /// A flow with its names; `None` when it is left out. One whose process is forgotten, but has connections that
@@ -528,6 +548,8 @@ impl Aggregation {
         for flow in flows {
             let named = self.observed(&flow, clock);
             self.tell_active(&flow, 0, named.as_ref(), clock.unix_ns());
+            let shown = named.map(|named| self.view.named(&named));
+            self.active.show(&flow, shown);
         }
     }
 
@@ -673,6 +695,7 @@ impl Aggregation {
             shed: store.shed,
         };
         status.memory = self.memory.status();
+        status.view = self.view.losses().by_reason().to_vec();
         status.tables = tables;
         let api = &self.around.api;
         status.api = ApiStatus {

@@ -59,6 +59,15 @@ pub fn caller(peer: &Peer, members: Members) -> Caller {
     }
 }
 
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// What the daemon knows.
+    Data,
+    /// A file of the web page, the same on every host: a browser has no token before it has the page.
+    Page,
+}
+
 /// Whether a request is answered at all; `token` is what those over TCP must have.
 ///
 /// # Errors
@@ -66,16 +75,26 @@ pub fn caller(peer: &Peer, members: Members) -> Caller {
 /// Why not.
 pub fn request(
     caller: Caller,
+    wanted: Wanted,
     headers: &HeaderMap,
     has_body: bool,
     token: Option<&Secret>,
 ) -> Result<(), Refusal> {
     match (caller, token) {
         (Caller::Stranger, _) => return Err(Refusal::Forbidden),
-        (Caller::Remote, Some(token)) if !carries(headers, token) => return Err(Refusal::Unauthorized),
+        (Caller::Remote, Some(token)) if wanted == Wanted::Data && !carries(headers, token) => {
+            return Err(Refusal::Unauthorized);
+        }
         // A page in a browser of this host may ask under its own name, which then leads here (DNS rebinding).
         (Caller::Remote, None) if !names_loopback(headers) => return Err(Refusal::Host),
+        // Likewise where ssh forwards a port to the Unix socket; what asks there by itself may call it what it likes.
+        (Caller::Owner | Caller::Member, _) if !names_loopback(headers) && !names_no_site(headers) => {
+            return Err(Refusal::Host);
+        }
         _ => {}
+    }
+    if wanted == Wanted::Data && is_of_another_site(headers) {
+        return Err(Refusal::Host);
     }
     if has_body { Err(Refusal::Body) } else { Ok(()) }
 }
@@ -99,6 +118,17 @@ fn names_loopback(headers: &HeaderMap) -> bool {
     };
     name.eq_ignore_ascii_case("localhost")
         || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether `Host` is a word that leads nowhere in the Internet, such as `netsonde`, and without a port, as no browser
+/// names a port that is forwarded.
+fn names_no_site(headers: &HeaderMap) -> bool {
+    headers.get(header::HOST).is_none_or(|host| host.as_bytes().iter().all(|byte| !b".:[".contains(byte)))
+}
+
+/// Whether a browser says that another site's page asks: it could not read the answer, but have something done.
+fn is_of_another_site(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site")
 }
 
 #[cfg(test)]
@@ -135,8 +165,15 @@ mod tests {
     #[test]
     fn a_token_is_asked_for_over_tcp_only_and_must_be_the_whole_of_it() {
         let token = Secret::new("s3cret");
-        let with =
-            |value| request(Caller::Remote, &headers(&[(header::AUTHORIZATION, value)]), false, Some(&token));
+        let with = |value| {
+            request(
+                Caller::Remote,
+                Wanted::Data,
+                &headers(&[(header::AUTHORIZATION, value)]),
+                false,
+                Some(&token),
+            )
+        };
         assert_eq!(with("Bearer s3cret"), Ok(()));
         assert_eq!(with("bearer s3cret"), Ok(()));
         for wrong in
@@ -144,18 +181,22 @@ mod tests {
         {
             assert_eq!(with(wrong), Err(Refusal::Unauthorized), "{wrong}");
         }
-        assert_eq!(request(Caller::Remote, &headers(&[]), false, Some(&token)), Err(Refusal::Unauthorized));
-        let twice = [(header::AUTHORIZATION, "Bearer s3cret"), (header::AUTHORIZATION, "Bearer x")];
         assert_eq!(
-            request(Caller::Remote, &headers(&twice), false, Some(&token)),
+            request(Caller::Remote, Wanted::Data, &headers(&[]), false, Some(&token)),
             Err(Refusal::Unauthorized)
         );
-        assert_eq!(request(Caller::Member, &headers(&[]), false, Some(&token)), Ok(()));
+        let twice = [(header::AUTHORIZATION, "Bearer s3cret"), (header::AUTHORIZATION, "Bearer x")];
+        assert_eq!(
+            request(Caller::Remote, Wanted::Data, &headers(&twice), false, Some(&token)),
+            Err(Refusal::Unauthorized)
+        );
+        assert_eq!(request(Caller::Member, Wanted::Data, &headers(&[]), false, Some(&token)), Ok(()));
     }
 
     #[test]
     fn without_a_token_only_names_of_loopback_are_answered_over_tcp() {
-        let host = |name| request(Caller::Remote, &headers(&[(header::HOST, name)]), false, None);
+        let host =
+            |name| request(Caller::Remote, Wanted::Data, &headers(&[(header::HOST, name)]), false, None);
         for right in ["localhost", "LOCALHOST:9500", "127.0.0.1:9500", "127.9.9.9", "[::1]:9500", "[::1]"] {
             assert_eq!(host(right), Ok(()), "{right}");
         }
@@ -164,13 +205,59 @@ mod tests {
         {
             assert_eq!(host(wrong), Err(Refusal::Host), "{wrong}");
         }
-        assert_eq!(request(Caller::Remote, &headers(&[]), false, None), Err(Refusal::Host));
+        assert_eq!(request(Caller::Remote, Wanted::Data, &headers(&[]), false, None), Err(Refusal::Host));
+    }
+
+    #[test]
+    fn the_page_needs_no_token_but_keeps_to_all_other_rules() {
+        let token = Secret::new("s3cret");
+        let page = |caller, headers: &HeaderMap, token| request(caller, Wanted::Page, headers, false, token);
+        assert_eq!(page(Caller::Remote, &headers(&[]), Some(&token)), Ok(()));
+        assert_eq!(page(Caller::Stranger, &headers(&[]), Some(&token)), Err(Refusal::Forbidden));
+        assert_eq!(
+            page(Caller::Remote, &headers(&[(header::HOST, "evil.example")]), None),
+            Err(Refusal::Host)
+        );
+        assert_eq!(page(Caller::Remote, &headers(&[(header::HOST, "localhost")]), None), Ok(()));
+        assert_eq!(
+            request(Caller::Remote, Wanted::Page, &headers(&[]), true, Some(&token)),
+            Err(Refusal::Body)
+        );
+    }
+
+    #[test]
+    fn on_the_unix_socket_a_foreign_site_is_refused_and_a_made_up_name_is_not() {
+        let host =
+            |name| request(Caller::Owner, Wanted::Data, &headers(&[(header::HOST, name)]), false, None);
+        for right in ["localhost", "localhost:9500", "127.0.0.1:9500", "netsonde", ""] {
+            assert_eq!(host(right), Ok(()), "{right}");
+        }
+        for wrong in ["evil.example", "evil:9500", "[2001:db8::1]"] {
+            assert_eq!(host(wrong), Err(Refusal::Host), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn pages_of_other_sites_get_no_data_but_may_lead_to_the_page() {
+        let site = |wanted, site| {
+            let mut headers = headers(&[(header::HOST, "localhost")]);
+            headers.insert("sec-fetch-site", HeaderValue::from_static(site));
+            [Caller::Owner, Caller::Remote].map(|caller| request(caller, wanted, &headers, false, None))
+        };
+        assert_eq!(site(Wanted::Data, "same-origin"), [Ok(()); 2]);
+        assert_eq!(site(Wanted::Data, "none"), [Ok(()); 2]);
+        assert_eq!(site(Wanted::Data, "cross-site"), [Err(Refusal::Host); 2]);
+        assert_eq!(site(Wanted::Data, "same-site"), [Err(Refusal::Host); 2]);
+        assert_eq!(site(Wanted::Page, "cross-site"), [Ok(()); 2]);
     }
 
     #[test]
     fn bodies_and_strangers_are_refused() {
-        assert_eq!(request(Caller::Owner, &headers(&[]), true, None), Err(Refusal::Body));
-        assert_eq!(request(Caller::Stranger, &headers(&[]), false, None), Err(Refusal::Forbidden));
+        assert_eq!(request(Caller::Owner, Wanted::Data, &headers(&[]), true, None), Err(Refusal::Body));
+        assert_eq!(
+            request(Caller::Stranger, Wanted::Data, &headers(&[]), false, None),
+            Err(Refusal::Forbidden)
+        );
     }
 
     proptest! {
@@ -184,10 +271,10 @@ mod tests {
             given.insert(header::AUTHORIZATION, HeaderValue::from_bytes(&authorization).expect("no control"));
             given.insert(header::HOST, HeaderValue::from_bytes(&host).expect("no control"));
             let token = Secret::new("correct horse battery staple");
-            let passed = request(Caller::Remote, &given, false, Some(&token)).is_ok();
+            let passed = request(Caller::Remote, Wanted::Data, &given, false, Some(&token)).is_ok();
             prop_assert_eq!(passed, authorization.eq_ignore_ascii_case(b"bearer correct horse battery staple")
                 && authorization.ends_with(b"correct horse battery staple"));
-            let _ = request(Caller::Remote, &given, false, None);
+            let _ = request(Caller::Remote, Wanted::Data, &given, false, None);
         }
     }
 }

@@ -9,7 +9,7 @@ pub enum Refusal {
     Forbidden,
     /// Over TCP, without the right token.
     Unauthorized,
-    /// Over TCP without a token, under a name that is not this host's.
+    /// Under a name that is not this host's, or from another site's page.
     Host,
     /// It brought a body, and nothing here takes one.
     Body,

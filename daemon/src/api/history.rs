@@ -13,6 +13,7 @@ use crate::history::changes;
 
 /// One page.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HistoryAnswer {
     /// Rows with the keys of `netsonde audit --since --format json`. Pages come by the time of what was first of an
     /// opening and its closing, and both are on the same.

@@ -1,14 +1,21 @@
 //! The local API: HTTP on a Unix socket for root, the daemon's own user and the members of a group; over TCP as well
 //! where that is asked for, to read only. It has a thread of its own, so that it answers while the rest is busy.
 //!
-//! What is served is here; [`listen`] makes the sockets, [`admit`] decides who is answered, [`serve`] keeps each client
+//! What is served is here, and the web page's files in [`page`]; [`listen`] makes the sockets, [`admit`] decides who is answered, [`serve`] keeps each client
 //! within its limits, and [`counts`] tells what became of them.
 
 mod admit;
 mod asked;
 pub mod counts;
+mod follow;
 mod history;
 mod listen;
+mod metrics;
+mod observations;
+mod page;
+mod patient;
+mod place;
+mod reader;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -33,15 +40,18 @@ use crate::audit::Snapshot;
 use crate::history::Archive;
 use crate::privileges;
 use crate::progress::Progress;
+use crate::view::View;
 
 use admit::Caller;
 pub use counts::Counts;
 use counts::Refusal;
 pub use history::HistoryAnswer;
 pub use listen::Listening;
+pub use reader::Reader;
 
 /// The body of `/api/v1/status`, as [`crate::cli::status`] reads it back.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StatusAnswer {
     /// The gravest of the findings.
     pub grade: Grade,
@@ -53,6 +63,7 @@ pub struct StatusAnswer {
 
 /// The body of `/api/v1/listeners`, as [`crate::cli::audit`] reads it back.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListenersAnswer {
     /// When they were read, RFC 3339 in UTC.
     pub time: String,
@@ -65,6 +76,9 @@ pub struct ListenersAnswer {
 
 /// What listens for netsonde's own command line, as [`netsonde_audit::compact`] has it: no interface for others.
 pub const COMPACT_LISTENERS: &str = "/api/v1/listeners/compact";
+
+/// Made of the types of the answers by `make reference`.
+const DESCRIPTION: &str = include_str!("../../../docs/reference/openapi.json");
 
 /// A wish to have the configuration read again; answered with what is wrong with it.
 pub type Reload = oneshot::Sender<Result<(), String>>;
@@ -84,6 +98,8 @@ pub struct Shown {
     pub reload: mpsc::Sender<Reload>,
     /// What became of requests.
     pub counts: Arc<Counts>,
+    /// What was measured of late.
+    pub view: View,
 }
 
 /// A stage that has not come round for so long is stuck, as `/healthz` has it.
@@ -101,6 +117,11 @@ fn router(shown: Shown) -> Router {
         .route("/api/v1/listeners/history", get(history::answer))
         .route(COMPACT_LISTENERS, get(compact_listeners))
         .route("/api/v1/reload", post(reload))
+        .route("/api/v1/openapi.json", get(description))
+        .merge(observations::router())
+        .merge(page::routes())
+        .merge(follow::router())
+        .merge(metrics::router())
         .with_state(shown)
 }
 
@@ -188,6 +209,11 @@ async fn compact_listeners(State(shown): State<Shown>) -> Result<impl IntoRespon
     // Others who ask wait for their answers meanwhile, but only for the first who asks for this snapshot.
     let body = inventory.compact().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(([(CONTENT_TYPE, "application/json")], body))
+}
+
+/// What this API is, as OpenAPI 3.1.
+async fn description() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], DESCRIPTION)
 }
 
 async fn reload(State(shown): State<Shown>, Extension(caller): Extension<Caller>) -> (StatusCode, String) {

@@ -6,27 +6,29 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody as _};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use axum::response::IntoResponse as _;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, sleep};
 use tower_service::Service as _;
 
-use super::admit::{self, Caller, Members, Peer};
+use super::admit::{self, Caller, Members, Peer, Wanted};
 use super::counts::{Counts, Refusal};
-use super::{Listening, Shown, router};
+use super::patient::Patient;
+use super::place::{Place, Turn};
+use super::{Listening, Shown, page, router};
 use crate::config::export::Secret;
 
 /// A head may have so many bytes; browsers with cookies need less.
@@ -34,8 +36,6 @@ const LARGEST_HEAD: usize = 16 << 10;
 const MOST_HEADERS: usize = 64;
 /// A client may take so long to ask, and to ask again.
 pub const PATIENCE_TO_ASK: Duration = Duration::from_millis(if cfg!(test) { 600 } else { 5000 });
-/// A client may leave its answer alone for so long.
-const PATIENCE_TO_TAKE: Duration = Duration::from_millis(if cfg!(test) { 600 } else { 5000 });
 /// Who is being answered for so long may have to make room.
 const LONG_ENOUGH: Duration = Duration::from_secs(1);
 /// When the system has no descriptor to give, more attempts help nobody.
@@ -46,6 +46,10 @@ struct Shared {
     router: Router,
     token: Option<Secret>,
     counts: Arc<Counts>,
+    /// Clients that keep their places.
+    kept: Arc<AtomicUsize>,
+    /// At most.
+    most_kept: usize,
 }
 
 /// Serves until it is dropped.
@@ -64,6 +68,9 @@ pub async fn serve(listening: &Listening, shown: Shown) {
         router: router(shown),
         token: listening.token.clone(),
         counts: Arc::clone(&counts),
+        kept: Arc::default(),
+        // The others have room for whoever asks and leaves.
+        most_kept: listening.clients / 2,
     });
     let mut clients = Clients { open: VecDeque::new(), limit: listening.clients, counts };
     loop {
@@ -115,13 +122,6 @@ fn caller_of(stream: &UnixStream, members: Members) -> Caller {
     admit::caller(&peer, members)
 }
 
-/// What one client is at.
-#[derive(Default)]
-struct Turn {
-    /// It has asked, and is being answered.
-    answering: AtomicBool,
-}
-
 struct Client {
     turn: Arc<Turn>,
     since: Instant,
@@ -145,7 +145,11 @@ impl Clients {
         if self.open.len() >= self.limit {
             self.counts.refuse(Refusal::TooMany);
             let now = Instant::now();
-            let facts = self.open.iter().map(|c| (c.turn.answering.load(Ordering::Relaxed), now - c.since));
+            let facts = self.open.iter().map(|client| {
+                let keeps = client.turn.keeps.load(Ordering::Relaxed);
+                let answering = keeps || client.turn.answering.load(Ordering::Relaxed);
+                (answering, if keeps { Duration::ZERO } else { now - client.since })
+            });
             let Some(leaves) = who_leaves(&facts).and_then(|index| self.open.remove(index)) else { return };
             leaves.task.abort();
         }
@@ -169,8 +173,9 @@ async fn connection(
     shared: Arc<Shared>,
     turn: Arc<Turn>,
 ) {
+    let stream = Patient::new(stream, Arc::clone(&turn));
     let service = {
-        let shared = Arc::clone(&shared);
+        let (shared, turn) = (Arc::clone(&shared), Arc::clone(&turn));
         service_fn(move |request| answer(request, caller, Arc::clone(&shared), Arc::clone(&turn)))
     };
     let served = http1::Builder::new()
@@ -178,11 +183,13 @@ async fn connection(
         .header_read_timeout(PATIENCE_TO_ASK)
         .max_header_size(LARGEST_HEAD)
         .max_headers(MOST_HEADERS)
-        .serve_connection(TokioIo::new(Patient::new(stream)), service)
+        .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "a client of the local API");
-        if let Some(why) = why(&error) {
+        // Browsers keep a connection in case they ask again: its end is no refusal.
+        let is_kept = error.is_timeout() && turn.answered.load(Ordering::Relaxed);
+        if let Some(why) = why(&error).filter(|_| !is_kept) {
             shared.counts.refuse(why);
         }
     }
@@ -212,10 +219,13 @@ async fn answer(
 ) -> Result<Response<Body>, std::convert::Infallible> {
     turn.answering.store(true, Ordering::Relaxed);
     let has_body = !request.body().is_end_stream();
-    let response = match admit::request(caller, request.headers(), has_body, shared.token.as_ref()) {
+    let wanted = if page::has(request.uri().path()) { Wanted::Page } else { Wanted::Data };
+    let response = match admit::request(caller, wanted, request.headers(), has_body, shared.token.as_ref()) {
         Ok(()) => {
             shared.counts.request();
             request.extensions_mut().insert(caller);
+            let (turn, kept) = (Arc::clone(&turn), Arc::clone(&shared.kept));
+            request.extensions_mut().insert(Place { turn, kept, most_kept: shared.most_kept });
             shared.router.clone().call(request).await?
         }
         Err(why) => {
@@ -223,8 +233,40 @@ async fn answer(
             refused(why)
         }
     };
-    turn.answering.store(false, Ordering::Relaxed);
-    Ok(response)
+    Ok(response.map(|body| Body::new(Answer { body, turn })))
+}
+
+/// The body of an answer: until it is sent, or its client has gone, the client is being answered.
+struct Answer {
+    body: Body,
+    turn: Arc<Turn>,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.turn.answered.store(true, Ordering::Relaxed);
+        self.turn.answering.store(false, Ordering::Relaxed);
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 fn refused(why: Refusal) -> Response<Body> {
@@ -236,77 +278,13 @@ fn refused(why: Refusal) -> Response<Body> {
             (StatusCode::UNAUTHORIZED, "a token is needed\n")
         }
         Refusal::Body => (StatusCode::PAYLOAD_TOO_LARGE, "no body is taken here\n"),
-        Refusal::Host => (StatusCode::MISDIRECTED_REQUEST, "ask by localhost or a loopback address\n"),
+        Refusal::Host => (
+            StatusCode::MISDIRECTED_REQUEST,
+            "ask by localhost or a loopback address, and not from another site's page\n",
+        ),
         _ => (StatusCode::FORBIDDEN, "root, netsonde's own user and the group of this socket may ask\n"),
     };
     (code, headers, text).into_response()
-}
-
-/// A stream whose peer must go on taking what is written.
-struct Patient<S> {
-    stream: S,
-    /// Runs while a write waits.
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl<S> Patient<S> {
-    fn new(stream: S) -> Self {
-        Self { stream, stalled: None }
-    }
-
-    /// Turns a write that waits for too long into an error.
-    fn judge<T>(&mut self, context: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            self.stalled = None;
-            return outcome;
-        }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(PATIENCE_TO_TAKE)));
-        ready!(stalled.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.judge(context, outcome)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.judge(context, outcome)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_flush(context);
-        self.judge(context, outcome)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,11 @@ use super::serve::PATIENCE_TO_ASK;
 use super::*;
 use crate::aggregate::SweepStatus;
 use crate::config;
+use crate::registry;
+use crate::telemetry::{MetricData, Point, PointValue, Temporality};
+use crate::view::Recorder;
+
+mod description;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -22,6 +27,8 @@ struct Server {
     status: watch::Sender<Status>,
     reloads: mpsc::Receiver<Reload>,
     counts: Arc<Counts>,
+    view: View,
+    _recorder: Recorder,
     remote: Option<SocketAddr>,
 }
 
@@ -39,6 +46,8 @@ impl Server {
         let (status, shown) = watch::channel(Status::default());
         let (reload, reloads) = mpsc::channel(1);
         let counts = Arc::new(Counts::default());
+        let recorder = crate::view::tests::example();
+        let view = recorder.view();
         let shown = Shown {
             status: shown,
             inventory: watch::channel(None).1,
@@ -46,9 +55,10 @@ impl Server {
             progress: Arc::new(Progress::new()),
             reload,
             counts: Arc::clone(&counts),
+            view: view.clone(),
         };
         let api = Some(Api::start(listening, shown).expect("it starts"));
-        Self { directory, api, status, reloads, counts, remote }
+        Self { directory, api, status, reloads, counts, view, _recorder: recorder, remote }
     }
 
     fn path(&self) -> PathBuf {
@@ -196,6 +206,16 @@ fn who_does_not_ask_in_time_is_cut_off() {
 }
 
 #[test]
+fn a_connection_that_is_kept_after_an_answer_ends_without_a_refusal() {
+    let server = Server::start("");
+    let mut kept = server.connect();
+    kept.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("sent");
+    // Until the daemon ends it.
+    assert_eq!(code(&read(&mut kept)), "200");
+    assert_eq!(server.refused("timeout"), 0);
+}
+
+#[test]
 fn who_does_not_take_its_answer_is_cut_off() {
     let server = Server::start("");
     // More than the socket holds.
@@ -258,6 +278,33 @@ fn over_tcp_a_token_is_asked_for_and_nothing_can_be_changed() {
 }
 
 #[test]
+fn the_page_comes_without_a_token_and_nothing_else_does() {
+    let server = Server::start("listen = \"127.0.0.1:0\"\ntoken_file = \"TOKEN\"\n");
+    let page = server.remote("GET / HTTP/1.1\r\nhost: x.example\r\n");
+    assert_eq!(code(&page), "200");
+    assert!(
+        page.contains("content-security-policy: default-src 'none'") && page.contains("<title>netsonde"),
+        "{page}"
+    );
+    assert_eq!(code(&server.remote("GET /page/js/main.js HTTP/1.1\r\nhost: x\r\n")), "200");
+    for path in ["/api/v1/status", "/page/", "/page/../api/v1/status", "//", "/page/js/none.js"] {
+        assert_eq!(code(&server.remote(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n"))), "401", "{path}");
+    }
+    assert_eq!(code(&server.remote("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n")), "405");
+}
+
+#[test]
+fn on_the_unix_socket_pages_of_other_sites_are_refused() {
+    let server = Server::start("");
+    let ask = |head: &str| {
+        server.exchange(format!("POST /api/v1/reload HTTP/1.1\r\n{head}connection: close\r\n\r\n").as_bytes())
+    };
+    assert_eq!(code(&ask("host: evil.example:9500\r\n")), "421");
+    assert_eq!(code(&ask("host: localhost:9500\r\nsec-fetch-site: cross-site\r\n")), "421");
+    assert_eq!(server.refused("host"), 2);
+}
+
+#[test]
 fn over_tcp_without_a_token_pages_of_others_cannot_ask() {
     let server = Server::start("listen = \"127.0.0.1:0\"\n");
     assert_eq!(code(&server.remote("GET /healthz HTTP/1.1\r\nhost: localhost\r\n")), "200");
@@ -270,6 +317,93 @@ fn over_tcp_without_a_token_pages_of_others_cannot_ask() {
 fn without_a_key_nothing_listens_over_tcp() {
     let server = Server::start("");
     assert_eq!(server.remote, None);
+}
+
+/// Follows events, and has read the head of the answer.
+fn follow(server: &Server, query: &str) -> UnixStream {
+    let mut stream = server.connect();
+    stream
+        .write_all(format!("GET /api/v1/events{query} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
+        .expect("sent");
+    wait_for(&mut stream, "\r\n\r\n");
+    stream
+}
+
+/// Reads until these words were there.
+fn wait_for(stream: &mut UnixStream, words: &str) -> String {
+    let (mut text, mut byte) = (String::new(), [0]);
+    while !text.contains(words) {
+        std::io::Read::read_exact(stream, &mut byte).unwrap_or_else(|e| panic!("{e}: {text}"));
+        text.push(char::from(byte[0]));
+    }
+    text
+}
+
+#[test]
+fn whoever_follows_keeps_its_place_and_half_of_all_may() {
+    let server = Server::start("clients = 4\n");
+    let mut followers = [follow(&server, ""), follow(&server, "?type=tcp.close&port=443")];
+    let full = server.get("/api/v1/events");
+    assert_eq!(code(&full), "503", "{full}");
+    std::thread::sleep(Duration::from_millis(1200));
+    // Longer than anybody else may stay, and with more who want its place than there are places.
+    let idle: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    for _ in 0..5 {
+        assert_eq!(code(&server.get("/healthz")), "200");
+    }
+    let port = |port| vec![("server.port", crate::telemetry::AttributeValue::Int(port))];
+    server.view.events().tell(&[443, 80].map(port).map(crate::export::example_record));
+    let all = wait_for(&mut followers[0], "\"server.port\":80");
+    assert!(all.contains("event: netsonde.tcp.close\ndata: {") && all.contains(":443"), "{all}");
+    assert!(!wait_for(&mut followers[1], "\n\n").contains(":80"));
+    drop((idle, followers));
+    let deadline = Instant::now() + LIMIT;
+    while server.view.events().followers() > 0 {
+        assert!(Instant::now() < deadline, "who has gone is still there");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    follow(&server, "");
+}
+
+#[test]
+fn a_filter_that_is_wrong_is_answered_with_what_there_is() {
+    let server = Server::start("");
+    for (query, named) in [("type=opened", "tcp.close"), ("port=http", "port"), ("colour=red", "binary")] {
+        let answer = server.get(&format!("/api/v1/events?{query}"));
+        assert!(code(&answer) == "400" && answer.contains(named), "{answer}");
+    }
+}
+
+#[test]
+fn metrics_have_the_format_that_is_asked_for() {
+    let server = Server::start("");
+    assert_eq!(code(&server.get("/metrics")), "503");
+    let metric = registry::metrics().into_iter().find(|m| m.name == "netsonde.flow.io").expect("there");
+    let (attributes, value) = (Arc::new([]), PointValue::Int(7));
+    let point = Point { attributes, start_unix_ns: 1, time_unix_ns: 2, value };
+    let temporality = Temporality::Cumulative;
+    server.view.show_metrics(vec![MetricData { metric, temporality, points: vec![point] }].into());
+    let plain = server.get("/metrics");
+    assert!(plain.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{plain}");
+    assert!(plain.contains("_total 7\n") && !plain.contains("# EOF"), "{plain}");
+    let open = "GET /metrics HTTP/1.1\r\nhost: x\r\naccept: application/openmetrics-text;version=1.0.0\r\nconnection: close\r\n\r\n";
+    let open = server.exchange(open.as_bytes());
+    assert!(open.contains("content-type: application/openmetrics-text; version=1.0.0"), "{open}");
+    assert!(open.contains("# EOF\n"), "{open}");
+}
+
+#[test]
+fn what_was_measured_of_late_is_told_and_a_wrong_query_is_named() {
+    let server = Server::start("");
+    for path in ["history", "history?since=7", "flows", "flows?limit=3", "dns", "processes"] {
+        let answer = server.get(&format!("/api/v1/{path}"));
+        assert!(code(&answer) == "200" && answer.contains("application/json"), "{path}: {answer}");
+    }
+    for path in ["history?since=x", "history?until=3", "flows?limit=100001", "dns?limit=-1", "processes?a"] {
+        assert_eq!(code(&server.get(&format!("/api/v1/{path}"))), "400", "{path}");
+    }
+    assert_eq!(code(&server.get("/api/v1/processes/7")), "200");
+    assert_eq!(code(&server.get("/api/v1/processes/1")), "404");
 }
 
 proptest! {

@@ -4,7 +4,6 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::ops::RangeInclusive;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -20,7 +19,7 @@ use netsonde_audit::report::{Report, Source, truncated_sentence};
 use netsonde_audit::stable::DEFAULT_EPHEMERAL_PORTS;
 use netsonde_audit::suggest::suggest_policy;
 
-use super::ask::ask;
+use super::ask::{ask, not_allowed};
 use super::since::{self, Window};
 use super::{AuditArgs, FilterArgs, Moment};
 use crate::api::{COMPACT_LISTENERS, ListenersAnswer};
@@ -258,36 +257,6 @@ fn read(config: &Config, err: &mut impl Write) -> anyhow::Result<Result<Read, Ex
     }
 }
 
-/// What somebody can do who may not ask.
-fn not_allowed(socket: &Path) -> String {
-    let shown = socket.display();
-    // Whoever may not even see the socket does not learn its group.
-    let group = fs::metadata(socket).ok().map(|found| found.gid());
-    let who = match group {
-        None => "a member of its group".to_owned(),
-        Some(0) => "a member of its group, which is root's: give it another (`api.group`)".to_owned(),
-        Some(gid) => {
-            let groups = fs::read_to_string("/etc/group").unwrap_or_default();
-            match group_name(&groups, gid) {
-                Some(name) => {
-                    format!("a member of the group {name} (usermod -aG {name} USER, then log in again)")
-                }
-                None => format!("a member of the group {gid}"),
-            }
-        }
-    };
-    format!("this user may not ask the daemon at {shown}: run it as root, or as {who}")
-}
-
-/// Name of a group, by a text like /etc/group (group(5)).
-fn group_name(groups: &str, gid: u32) -> Option<&str> {
-    groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(gid)).then_some(name)
-    })
-}
-
 /// Asks in the form that is read fastest, and in that of everybody when the daemon is of another version.
 async fn ask_for_listeners(socket: &Path) -> anyhow::Result<Inventory> {
     match ask(socket, COMPACT_LISTENERS, LARGEST_ANSWER).await {
@@ -405,13 +374,6 @@ mod tests {
         assert!(filter(&args("4026531840"), false).is_ok());
         assert!(filter(&args("4026531840"), true).is_err());
         assert!(filter(&args("other"), true).is_ok());
-    }
-
-    #[test]
-    fn groups_have_names() {
-        let groups = "root:x:0:\nbroken\nadm:x:4:syslog,me\n";
-        assert_eq!(group_name(groups, 4), Some("adm"));
-        assert_eq!(group_name(groups, 5), None);
     }
 
     #[test]

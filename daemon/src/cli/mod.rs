@@ -14,9 +14,11 @@ use crate::config::{Output, Overrides, parse_duration, parse_interval};
 mod ask;
 pub mod audit;
 pub mod check_config;
+pub mod events;
 pub mod reload;
 mod since;
 pub mod status;
+pub mod top;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -63,6 +65,16 @@ pub enum Command {
     /// who opened a socket, when, and what it accepted is not known then.
     #[command(after_help = AUDIT_EXIT_CODES)]
     Audit(Box<AuditArgs>),
+    /// Follow the events of the running daemon: connections, listeners, DNS lookups, as they come
+    ///
+    /// Shows those that `events.enabled` has. An event is shown when each flag that is given has a value that it matches.
+    /// Ends with 0 on Ctrl-C and when nobody reads what it prints, with 1 when the daemon ends or none answers, and with 2
+    /// when a filter is wrong. What came faster than it was read is missed, and counted on standard error in the end.
+    Events(EventsArgs),
+    /// Show what programs do now, in a terminal: traffic, lookups, listeners, processes
+    ///
+    /// Asks the running daemon. Without one it loads probes of its own, which needs root, and exports nothing.
+    Top(TopArgs),
     /// Have the running daemon read its configuration again, as SIGHUP does, and say what came of it
     ///
     /// Asks for root, or for the user that the daemon runs as. A file that is wrong changes nothing, and the exit code
@@ -71,7 +83,7 @@ pub enum Command {
 }
 
 /// Which configuration.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct ConfigArgs {
     /// Configuration file [default: /etc/netsonde/netsonde.toml, if it exists]
     #[arg(long, value_name = "FILE")]
@@ -164,6 +176,31 @@ pub struct AuditArgs {
     pub with_ephemeral: bool,
 }
 
+/// Flags of `netsonde top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// The configuration file, which names the daemon's socket.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Time from one update to the next, 100ms to 1h [default: 1s]
+    ///
+    /// A daemon has something new once in its own interval; probes of this process sweep as often as this.
+    #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
+    pub interval: Option<Duration>,
+    /// What to begin with: programs, flows, dns, listeners, processes or status
+    #[arg(long, value_name = "TABLE", default_value = "programs", value_parser = top::parse_tab)]
+    pub tab: top::Kind,
+    /// The column to sort by, such as tx, p99 or name:asc; a wrong one lists those that there are
+    #[arg(long, value_name = "COLUMN[:asc|:desc]")]
+    pub sort: Option<String>,
+    /// Show only what matches: words, field:word such as binary:nginx, unit:, port: or remote:, and !word
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Option<String>,
+    /// Print the table once as plain text, with all columns and without colours, and end
+    #[arg(long)]
+    pub once: bool,
+}
+
 /// Which sockets `netsonde audit` is about. A socket is shown when each flag that is given has a value that it
 /// matches; values of one flag are separated by commas, or the flag is given again.
 #[derive(Debug, Args)]
@@ -217,6 +254,30 @@ fn moment(text: &str) -> Result<Moment, String> {
 
 fn format(text: &str) -> Result<Format, String> {
     Format::parse(text)
+}
+
+/// Flags of `netsonde events`.
+#[derive(Debug, Args)]
+#[cfg_attr(test, derive(Default))]
+pub struct EventsArgs {
+    /// The configuration file, which names the daemon's socket.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Only programs with such a path, or script; a glob
+    #[arg(long, value_name = "GLOB")]
+    pub binary: Vec<String>,
+    /// Only these ports, of the server or of the client
+    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    pub port: Vec<String>,
+    /// Only such systemd units, of the system or of a user; a glob
+    #[arg(long, value_name = "GLOB")]
+    pub unit: Vec<String>,
+    /// Only events of these names, such as tcp.close or dns.response
+    #[arg(long, value_name = "TYPES", value_delimiter = ',')]
+    pub r#type: Vec<String>,
+    /// Print a line of JSON an event, for programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags of `netsonde reload`.

@@ -1,16 +1,24 @@
-//! The local API: where it listens, for whom, and how many at once.
+//! The local API: where it listens, for whom, how many at once, and how much of the past it has.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::raw;
 use super::reader::Reader;
+use super::units::{format_size, parse_duration, parse_size};
 use super::validate::{absolute, positive};
+use crate::view::Bounds;
 
 const DEFAULT_SOCKET: &str = "/run/netsonde/netsonde.sock";
 const DEFAULT_GROUP: &str = "netsonde";
 const DEFAULT_CLIENTS: NonZeroU32 = NonZeroU32::new(64).unwrap();
+const DEFAULT_HISTORY: Duration = Duration::from_hours(1);
+const HISTORY_RANGE: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(24);
+const DEFAULT_HISTORY_SIZE: u64 = 8 << 20;
+const HISTORY_SIZES: RangeInclusive<u64> = 1 << 20..=1 << 30;
 
 /// The credential of systemd that holds the token, where none is named (`LoadCredential=` in systemd.exec(5)).
 const CREDENTIAL: &str = "netsonde-api-token";
@@ -28,6 +36,8 @@ pub struct Api {
     pub token_file: Option<PathBuf>,
     /// Clients at once.
     pub clients: NonZeroU32,
+    /// What of the past is kept in memory for readers: 1 minute to 24 hours, 1 MiB to 1 GiB.
+    pub history: Bounds,
 }
 
 /// Reads `[api]`.
@@ -54,7 +64,22 @@ pub fn read(reader: &mut Reader<'_>, raw: raw::Api) -> Api {
         reader.problem("api.listen", &place, message);
     }
     let clients = reader.value("api.clients", raw.clients, DEFAULT_CLIENTS, |n| positive(*n, 4096));
-    Api { socket, group, listen, token_file, clients }
+    let history = Bounds {
+        age: reader.value("api.history", raw.history, DEFAULT_HISTORY, |text| {
+            parse_duration(&text.0, &HISTORY_RANGE)
+        }),
+        bytes: reader.value("api.history_size", raw.history_size, DEFAULT_HISTORY_SIZE, |text| size(&text.0)),
+    };
+    Api { socket, group, listen, token_file, clients, history }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text)?;
+    if HISTORY_SIZES.contains(&bytes) {
+        return Ok(bytes);
+    }
+    let (low, high) = (format_size(*HISTORY_SIZES.start()), format_size(*HISTORY_SIZES.end()));
+    Err(format!("{text:?} is out of range; it may be from {low} to {high}"))
 }
 
 fn address(text: &str) -> Result<Option<SocketAddr>, String> {

@@ -199,6 +199,8 @@ pub struct Api {
     pub listen: Field<String>,
     pub token_file: Field<String>,
     pub clients: Field<i64>,
+    pub history: Field<DurationText>,
+    pub history_size: Field<SizeText>,
 }
 
 #[derive(Debug, Default, Deserialize)]

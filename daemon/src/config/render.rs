@@ -79,6 +79,8 @@ pub fn render(loaded: &Loaded) -> String {
     let token_file = api.token_file.as_ref().map_or(String::new(), |path| path.display().to_string());
     page.key("api.token_file", quoted(&token_file));
     page.key("api.clients", api.clients);
+    page.key("api.history", quoted(&format_duration(api.history.age)));
+    page.key("api.history_size", quoted(&format_size(api.history.bytes)));
     page.section("self");
     page.key("self.program_statistics", config.own.program_statistics);
     page.section("log");

@@ -8,6 +8,7 @@ mod console;
 mod file;
 mod health;
 mod otlp;
+pub mod prometheus;
 mod statistics;
 #[cfg(test)]
 mod testing;
@@ -21,11 +22,15 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
+#[cfg(test)]
+pub use self::testing::record as example_record;
+pub use console::{Line, Values, push_line};
 pub use statistics::{
     DestinationStatistics, LossReason, Signal, SignalStatistics, SpoolState, SpoolStatistics,
 };
 
 use self::console::ConsoleSink;
+pub use self::console::duration;
 use self::file::FileSink;
 use self::otlp::{LaneHandle, SpoolSettings};
 use self::statistics::Ledger;

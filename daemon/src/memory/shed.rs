@@ -13,11 +13,19 @@ const LOW: u64 = 50;
 const CALM: u8 = 5;
 
 /// The highest stage.
-pub const STAGES: u8 = 5;
+pub const STAGES: u8 = 6;
 
-/// By how much each stage halves the series and the caches, how often, and whether events are written.
-const LADDER: [(u32, u32, bool); STAGES as usize + 1] =
-    [(0, 0, true), (1, 0, true), (2, 0, true), (3, 1, true), (4, 2, true), (5, 3, false)];
+/// How often each stage halves what readers can look back on, the series, and the caches, and whether events are
+/// written. First goes what is only for looking.
+const LADDER: [(u32, u32, u32, bool); STAGES as usize + 1] = [
+    (0, 0, 0, true),
+    (3, 0, 0, true),
+    (6, 1, 0, true),
+    (6, 2, 0, true),
+    (6, 3, 1, true),
+    (6, 4, 2, true),
+    (6, 5, 3, false),
+];
 
 /// However little memory there is, so many series are kept.
 const FEWEST_SERIES: u64 = 16;
@@ -48,6 +56,8 @@ pub struct Shedding {
 /// What is to be let go of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Measures {
+    /// How often the limit of the history that readers are shown is halved.
+    pub view_halved: u32,
     /// Most series; `None` for what is configured.
     pub series: Option<u64>,
     /// How often the limits of caches are halved.
@@ -98,9 +108,9 @@ impl Shedding {
     /// What that means.
     #[must_use]
     pub fn measures(&self) -> Measures {
-        let (series, caches_halved, events) = LADDER[usize::from(self.stage.min(STAGES))];
+        let (view_halved, series, caches_halved, events) = LADDER[usize::from(self.stage.min(STAGES))];
         let cap = (self.series_before >> series).max(FEWEST_SERIES);
-        Measures { series: (self.stage > 0).then_some(cap), caches_halved, events }
+        Measures { view_halved, series: (series > 0).then_some(cap), caches_halved, events }
     }
 }
 
@@ -122,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn series_go_first_then_caches_then_events() {
+    fn the_history_goes_first_then_series_then_caches_then_events() {
         let mut shedding = Shedding::default();
         let mut seen = vec![shedding.measures()];
         for _ in 0..STAGES {
@@ -131,10 +141,12 @@ mod tests {
         }
         assert_eq!(
             seen.iter().map(|m| m.series).collect::<Vec<_>>(),
-            [None, Some(500), Some(250), Some(125), Some(62), Some(31)]
+            [None, None, Some(500), Some(250), Some(125), Some(62), Some(31)]
         );
-        assert_eq!(seen.iter().map(|m| m.caches_halved).collect::<Vec<_>>(), [0, 0, 0, 1, 2, 3]);
-        assert_eq!(seen.iter().map(|m| m.events).collect::<Vec<_>>(), [true, true, true, true, true, false]);
+        assert_eq!(seen.iter().map(|m| m.view_halved).collect::<Vec<_>>(), [0, 3, 6, 6, 6, 6, 6]);
+        assert_eq!(seen.iter().map(|m| m.caches_halved).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 2, 3]);
+        let events = [true, true, true, true, true, true, false];
+        assert_eq!(seen.iter().map(|m| m.events).collect::<Vec<_>>(), events);
         assert_eq!(exports(shedding, [100, 100]).stage(), STAGES, "there is nothing more to let go of");
     }
 

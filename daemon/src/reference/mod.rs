@@ -11,9 +11,11 @@ use netsonde_probes::descriptor::{Attribute, AttributeType, HistogramLayout, Met
 
 use crate::cli::Cli;
 use crate::config::FlowAttribute;
+use crate::export::prometheus;
 use crate::registry;
 
 mod configuration;
+mod openapi;
 pub mod packaged;
 #[cfg(test)]
 mod tests;
@@ -21,12 +23,13 @@ mod tests;
 const NOTICE: &str = "<!-- Written by `make reference` from the code. Do not edit. -->";
 
 /// Every page: its file's name and its text.
-pub fn pages() -> [(&'static str, String); 4] {
+pub fn pages() -> [(&'static str, String); 5] {
     [
         ("metrics.md", metrics()),
         ("events.md", events()),
         ("configuration.md", configuration::page()),
         ("command-line.md", command_line()),
+        ("openapi.json", format!("{:#}\n", openapi::document())),
     ]
 }
 
@@ -109,23 +112,6 @@ fn distinct<'a>(attributes: impl Iterator<Item = &'a &'static Attribute>) -> Vec
     all
 }
 
-/// The name that Prometheus gives to a metric which it receives as OTLP ("Prometheus and OpenMetrics
-/// Compatibility" of the OpenTelemetry specification, with unit and type suffixes).
-fn prometheus_name(metric: &Metric) -> String {
-    let unit = match (metric.unit, metric.kind) {
-        ("s", _) => "_seconds",
-        ("By", _) => "_bytes",
-        ("1", MetricKind::Gauge) => "_ratio",
-        // An annotation is no unit.
-        (unit, _) if unit.starts_with('{') => "",
-        (unit, _) => panic!("{}: the Prometheus suffix of the unit {unit:?} is not known here", metric.name),
-    };
-    let name = metric.name.replace('.', "_");
-    let unit = if name.ends_with(unit) { "" } else { unit };
-    let total = if metric.kind == MetricKind::Counter { "_total" } else { "" };
-    format!("{name}{unit}{total}")
-}
-
 fn instrument(kind: MetricKind) -> &'static str {
     match kind {
         MetricKind::Counter => "counter",
@@ -144,7 +130,7 @@ fn metric_table(page: &mut Page, metrics: &[&Metric]) {
             m.description.to_owned(),
             names(m.attributes),
             stability(m.stability),
-            code(&prometheus_name(m)),
+            code(&prometheus::name(m)),
         ]
     });
     let head =
@@ -160,7 +146,7 @@ fn metrics() -> String {
     let all = registry::metrics();
     let (of_flows, of_itself): (Vec<&Metric>, Vec<&Metric>) = all.iter().partition(|m| m.of_flow);
     let introduction = "What netsonde exports as OTLP metrics. The last column of the tables is the name that \
-                        Prometheus gives to what it receives as OTLP.";
+                        Prometheus gives to what it receives as OTLP, and that `/metrics` has.";
     let mut page = Page::new("Metrics", introduction);
     page.paragraph(STABILITIES);
     page.heading(2, "Of flows");

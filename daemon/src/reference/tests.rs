@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{configuration, packaged, pages, prometheus_name};
+use super::{configuration, packaged, pages, prometheus};
 use crate::config::{self, Overrides, Sources};
 use crate::registry;
 
@@ -179,7 +179,7 @@ fn configurations_in_the_documents_are_right() {
 #[test]
 fn prometheus_names_follow_unit_and_instrument() {
     let metrics = registry::metrics();
-    let name = |name| prometheus_name(metrics.iter().find(|m| m.name == name).expect("a metric"));
+    let name = |name| prometheus::name(metrics.iter().find(|m| m.name == name).expect("a metric"));
     assert_eq!(name("netsonde.flow.io"), "netsonde_flow_io_bytes_total");
     assert_eq!(name("netsonde.tcp.rtt"), "netsonde_tcp_rtt_seconds");
     assert_eq!(name("netsonde.tcp.connections.active"), "netsonde_tcp_connections_active");

@@ -30,6 +30,8 @@ complete -c netsonde -n "__fish_netsonde_needs_command" -f -a "run" -d 'Observe 
 complete -c netsonde -n "__fish_netsonde_needs_command" -f -a "check-config" -d 'Check the configuration and print it as it takes effect, with where each value comes from'
 complete -c netsonde -n "__fish_netsonde_needs_command" -f -a "status" -d 'Show how the running daemon is doing'
 complete -c netsonde -n "__fish_netsonde_needs_command" -f -a "audit" -d 'Show what listens on this host, and what has changed since it was right'
+complete -c netsonde -n "__fish_netsonde_needs_command" -f -a "events" -d 'Follow the events of the running daemon: connections, listeners, DNS lookups, as they come'
+complete -c netsonde -n "__fish_netsonde_needs_command" -f -a "top" -d 'Show what programs do now, in a terminal: traffic, lookups, listeners, processes'
 complete -c netsonde -n "__fish_netsonde_needs_command" -f -a "reload" -d 'Have the running daemon read its configuration again, as SIGHUP does, and say what came of it'
 complete -c netsonde -n "__fish_netsonde_using_subcommand run" -l config -d 'Configuration file [default: /etc/netsonde/netsonde.toml, if it exists]' -r -F
 complete -c netsonde -n "__fish_netsonde_using_subcommand run" -l output -d 'Where to write instead of the configured exporters; may be given several times' -r
@@ -57,5 +59,19 @@ complete -c netsonde -n "__fish_netsonde_using_subcommand audit" -l suggest-poli
 complete -c netsonde -n "__fish_netsonde_using_subcommand audit" -l listening -d 'Show what listens now, which is what is done without any other flag'
 complete -c netsonde -n "__fish_netsonde_using_subcommand audit" -l with-ephemeral -d 'With --save-baseline and --diff: also UDP sockets that come and go with what their programs ask of others'
 complete -c netsonde -n "__fish_netsonde_using_subcommand audit" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c netsonde -n "__fish_netsonde_using_subcommand events" -l config -d 'Configuration file [default: /etc/netsonde/netsonde.toml, if it exists]' -r -F
+complete -c netsonde -n "__fish_netsonde_using_subcommand events" -l binary -d 'Only programs with such a path, or script; a glob' -r
+complete -c netsonde -n "__fish_netsonde_using_subcommand events" -l port -d 'Only these ports, of the server or of the client' -r
+complete -c netsonde -n "__fish_netsonde_using_subcommand events" -l unit -d 'Only such systemd units, of the system or of a user; a glob' -r
+complete -c netsonde -n "__fish_netsonde_using_subcommand events" -l type -d 'Only events of these names, such as tcp.close or dns.response' -r
+complete -c netsonde -n "__fish_netsonde_using_subcommand events" -l json -d 'Print a line of JSON an event, for programs'
+complete -c netsonde -n "__fish_netsonde_using_subcommand events" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c netsonde -n "__fish_netsonde_using_subcommand top" -l config -d 'Configuration file [default: /etc/netsonde/netsonde.toml, if it exists]' -r -F
+complete -c netsonde -n "__fish_netsonde_using_subcommand top" -l interval -d 'Time from one update to the next, 100ms to 1h [default: 1s]' -r
+complete -c netsonde -n "__fish_netsonde_using_subcommand top" -l tab -d 'What to begin with: programs, flows, dns, listeners, processes or status' -r
+complete -c netsonde -n "__fish_netsonde_using_subcommand top" -l sort -d 'The column to sort by, such as tx, p99 or name:asc; a wrong one lists those that there are' -r
+complete -c netsonde -n "__fish_netsonde_using_subcommand top" -l filter -d 'Show only what matches: words, field:word such as binary:nginx, unit:, port: or remote:, and !word' -r
+complete -c netsonde -n "__fish_netsonde_using_subcommand top" -l once -d 'Print the table once as plain text, with all columns and without colours, and end'
+complete -c netsonde -n "__fish_netsonde_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netsonde -n "__fish_netsonde_using_subcommand reload" -l config -d 'Configuration file [default: /etc/netsonde/netsonde.toml, if it exists]' -r -F
 complete -c netsonde -n "__fish_netsonde_using_subcommand reload" -s h -l help -d 'Print help (see more with \'--help\')'

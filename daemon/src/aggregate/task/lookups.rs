@@ -172,7 +172,9 @@ impl Aggregation {
             };
             let value = MeasuredValue::Histogram { buckets: &sum.buckets, sum_us: sum.sum_us };
             let measurement = Measurement { metric: &LOOKUP_DURATION, label: None, value };
-            self.series.add_labelled(&flow, &labels(&of), measurement, since, now);
+            let labels = labels(&of);
+            self.series.add_labelled(&flow, &labels, measurement, since, now);
+            self.view.add_lookups(&flow, &labels, &sum.buckets);
         }
     }
 

@@ -64,6 +64,7 @@ impl Memory {
             limit: self.reading.limit,
             stage: self.shedding.stage(),
             stages: STAGES,
+            view_halved: measures.view_halved,
             series: measures.series,
             caches_halved: measures.caches_halved,
             events: measures.events,
@@ -104,6 +105,7 @@ impl Aggregation {
 
     fn carry_out_measures(&mut self) {
         let measures = self.memory.measures();
+        self.view.shed(measures.view_halved);
         self.series.set_cap(measures.series);
         if measures.caches_halved == 0 && self.memory.cached_before.take().is_none() {
             return;

@@ -16,6 +16,7 @@ impl Aggregation {
         };
         let (names, processes) = (self.names.statistics(), self.processes.statistics());
         let [lookups, streams] = self.dns.fills();
+        let [view, view_processes] = self.view.fills();
         let mut tables = vec![
             table("active_flows", self.active.fill()),
             table("dns_lookups", lookups),
@@ -25,6 +26,8 @@ impl Aggregation {
             table("openings", self.listening.fill()),
             table("question_names", (self.questions.len(), self.config.dns.question_names as usize)),
             table("rules", (self.config.select.rules.len(), MAX_RULES)),
+            table("view", view),
+            table("view_processes", view_processes),
             TableStatus { name: "cgroups", fill: processes.cgroups, limit: processes.cgroups_limit },
             TableStatus { name: "flow_names", fill: names.decided, limit: names.decisions },
         ];

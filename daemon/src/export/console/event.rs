@@ -1,8 +1,8 @@
-//! One log record as one line.
+//! One event as one line.
 
 use std::fmt::Write as _;
 
-use super::format::{Attributes, basename, bytes, duration, endpoint, printable, time_of_day};
+use super::format::{Values, basename, bytes, duration, endpoint, printable, time_of_day};
 use crate::telemetry::{LogRecord, Severity};
 
 const DIM: &str = "\x1b[2m";
@@ -11,10 +11,37 @@ const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
 const RESET: &str = "\x1b[0m";
 
-/// Appends the line of one record: time, what, who, between whom, and what else is known.
-pub fn push_line(out: &mut String, record: &LogRecord, color: bool) {
-    let attributes = Attributes(&record.attributes);
-    let name = record.event.name.strip_prefix("netsonde.").unwrap_or(record.event.name);
+/// What a line tells of.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    /// When it happened, Unix nanoseconds.
+    pub time_unix_ns: u64,
+    /// The event's name.
+    pub name: &'a str,
+    /// How grave it is.
+    pub severity: Severity,
+    /// One readable sentence.
+    pub body: &'a str,
+    /// Who and what.
+    pub attributes: Values<'a>,
+}
+
+impl<'a> From<&'a LogRecord> for Line<'a> {
+    fn from(record: &'a LogRecord) -> Self {
+        Self {
+            time_unix_ns: record.time_unix_ns,
+            name: record.event.name,
+            severity: record.severity,
+            body: &record.body,
+            attributes: Values::Own(&record.attributes),
+        }
+    }
+}
+
+/// Appends the line of one event: time, what, who, between whom, and what else is known.
+pub fn push_line(out: &mut String, event: &Line<'_>, color: bool) {
+    let attributes = event.attributes;
+    let name = event.name.strip_prefix("netsonde.").unwrap_or(event.name);
     let verb = name.strip_prefix("tcp.").unwrap_or(name);
     let path = ["netsonde.process.script.path", "process.executable.path"];
     let program = path.iter().find_map(|key| attributes.text(key)).map_or("?".into(), basename);
@@ -22,9 +49,9 @@ pub fn push_line(out: &mut String, record: &LogRecord, color: bool) {
         Some(pid) => format!("{program}[{pid}]"),
         None => program.into_owned(),
     };
-    let time = time_of_day(record.time_unix_ns, true);
-    let (dim, paint, reset) = if color { (DIM, paint(verb, record.severity), RESET) } else { ("", "", "") };
-    let what = endpoints(attributes).unwrap_or_else(|| printable(&record.body).into_owned());
+    let time = time_of_day(event.time_unix_ns, true);
+    let (dim, paint, reset) = if color { (DIM, paint(verb, event.severity), RESET) } else { ("", "", "") };
+    let what = endpoints(attributes).unwrap_or_else(|| printable(event.body).into_owned());
     // Written to a string, which takes everything.
     let _ = write!(out, "{dim}{time}{reset}  {paint}{verb:<12}{reset} {program:<24} {what}");
     push_details(out, attributes);
@@ -41,7 +68,7 @@ fn paint(verb: &str, severity: Severity) -> &'static str {
 }
 
 /// Who talks to whom: the local end first, the arrow from the client to the server.
-fn endpoints(attributes: Attributes<'_>) -> Option<String> {
+fn endpoints(attributes: Values<'_>) -> Option<String> {
     let end = |address, port| endpoint(attributes.text(address), attributes.int(port));
     let client = end("client.address", "client.port");
     let server = end("server.address", "server.port");
@@ -52,7 +79,7 @@ fn endpoints(attributes: Attributes<'_>) -> Option<String> {
     })
 }
 
-fn push_details(out: &mut String, attributes: Attributes<'_>) {
+fn push_details(out: &mut String, attributes: Values<'_>) {
     let mut push = |name: &str, value: &str| {
         let _ = write!(out, "  {name}={value}");
     };
@@ -109,7 +136,7 @@ mod tests {
         let mut record = testing::record(attributes);
         record.time_unix_ns = 1_700_000_000_987_654_321;
         let mut out = String::new();
-        push_line(&mut out, &record, color);
+        push_line(&mut out, &(&record).into(), color);
         out
     }
 

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use netsonde_view::model::Attributes;
+
 use crate::telemetry::{Attribute, AttributeValue};
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -72,52 +74,75 @@ pub fn endpoint(address: Option<&str>, port: Option<i64>) -> Option<String> {
 
 /// Attributes by name.
 #[derive(Debug, Clone, Copy)]
-pub struct Attributes<'a>(pub &'a [Attribute]);
+pub enum Values<'a> {
+    /// As the aggregation has them.
+    Own(&'a [Attribute]),
+    /// As readers of the local API get them.
+    Json(&'a Attributes),
+}
 
-impl<'a> Attributes<'a> {
-    fn get(self, name: &str) -> Option<&'a AttributeValue> {
-        self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+impl<'a> Values<'a> {
+    /// Reads a value in the way that fits what it is.
+    fn read<T>(
+        self,
+        name: &str,
+        own: impl FnOnce(&'a AttributeValue) -> Option<T>,
+        json: impl FnOnce(&'a serde_json::Value) -> Option<T>,
+    ) -> Option<T> {
+        match self {
+            Self::Own(all) => all.iter().find(|(key, _)| *key == name).and_then(|(_, value)| own(value)),
+            Self::Json(all) => all.get(name).and_then(json),
+        }
     }
 
     /// A text.
     pub fn text(self, name: &str) -> Option<&'a str> {
-        match self.get(name)? {
-            AttributeValue::String(text) => Some(text),
-            _ => None,
-        }
+        self.read(name, own_text, serde_json::Value::as_str)
     }
 
     /// A list of texts; what is none is left out.
     pub fn texts(self, name: &str) -> Vec<&'a str> {
-        let Some(AttributeValue::Array(values)) = self.get(name) else { return Vec::new() };
-        let text = |value: &'a AttributeValue| match value {
-            AttributeValue::String(text) => Some(&**text),
+        let own = |value: &'a AttributeValue| match value {
+            AttributeValue::Array(values) => Some(values.iter().filter_map(own_text).collect()),
             _ => None,
         };
-        values.iter().filter_map(text).collect()
+        let json = |value: &'a serde_json::Value| {
+            Some(value.as_array()?.iter().filter_map(serde_json::Value::as_str).collect())
+        };
+        self.read(name, own, json).unwrap_or_default()
     }
 
     /// A whole number.
     pub fn int(self, name: &str) -> Option<i64> {
-        match self.get(name)? {
+        let own = |value: &AttributeValue| match value {
             AttributeValue::Int(number) => Some(*number),
             _ => None,
-        }
+        };
+        self.read(name, own, serde_json::Value::as_i64)
     }
 
     /// Any number.
     #[expect(clippy::cast_precision_loss, reason = "a few digits of it are shown")]
     pub fn double(self, name: &str) -> Option<f64> {
-        match self.get(name)? {
+        let own = |value: &AttributeValue| match value {
             AttributeValue::Double(number) => Some(*number),
             AttributeValue::Int(number) => Some(*number as f64),
             _ => None,
-        }
+        };
+        self.read(name, own, serde_json::Value::as_f64)
     }
 
     /// Whether a truth value is there and true.
     pub fn is_true(self, name: &str) -> bool {
-        matches!(self.get(name), Some(AttributeValue::Bool(true)))
+        let own = |value: &AttributeValue| Some(matches!(value, AttributeValue::Bool(true)));
+        self.read(name, own, serde_json::Value::as_bool) == Some(true)
+    }
+}
+
+fn own_text(value: &AttributeValue) -> Option<&str> {
+    match value {
+        AttributeValue::String(text) => Some(text),
+        _ => None,
     }
 }
 

@@ -11,6 +11,8 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd as _;
 
+pub use self::event::{Line, push_line};
+pub use self::format::{Values, duration};
 use self::summary::Summary;
 use super::health::{Health, HealthLog};
 use super::statistics::{Ledger, LossReason, Signal};
@@ -48,7 +50,7 @@ impl<W: Write> ConsoleSink<W> {
             Telemetry::Metrics(metrics) => self.summary.push_table(&mut text, metrics, self.color),
             Telemetry::Logs(records) => {
                 for record in records.iter() {
-                    event::push_line(&mut text, record, self.color);
+                    push_line(&mut text, &record.into(), self.color);
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use netsonde_probes::descriptor::{HistogramLayout, MetricKind};
 
-use super::format::{Attributes, basename, bytes, duration, endpoint, printable, time_of_day};
+use super::format::{Values, basename, bytes, duration, endpoint, printable, time_of_day};
 use crate::telemetry::{MetricData, Point, PointValue, Temporality};
 
 /// Rows shown of a table.
@@ -92,7 +92,7 @@ impl Summary {
                 continue;
             }
             for point in &data.points {
-                let attributes = Attributes(&point.attributes);
+                let attributes = Values::Own(&point.attributes);
                 let row = rows.entry(flow(attributes)).or_default();
                 // What is active is a level, not an amount.
                 if let ("netsonde.tcp.connections.active", PointValue::Int(active)) = (name, &point.value) {
@@ -168,7 +168,7 @@ fn difference(now: &PointValue, before: &PointValue) -> PointValue {
     }
 }
 
-fn flow(attributes: Attributes<'_>) -> Flow {
+fn flow(attributes: Values<'_>) -> Flow {
     let program = match attributes.text("process.executable.path") {
         _ if attributes.is_true("otel.metric.overflow") => "(overflow)",
         path => path.unwrap_or("?"),
