@@ -33,7 +33,7 @@ mod config {
 
 use std::net::IpAddr;
 
-use admit::{Caller, Members, Peer, caller, request};
+use admit::{Caller, Members, Peer, Wanted, caller, request};
 use asked::{Asked, PAGE, asked};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use config::export::Secret;
@@ -72,7 +72,7 @@ fn is_loopback(host: &str) -> bool {
 
 fn check_admission(headers: &HeaderMap, has_body: bool) {
     let token = Secret(TOKEN.to_owned());
-    let admitted = |caller, token| request(caller, headers, has_body, token).is_ok();
+    let admitted = |caller, token| request(caller, Wanted::Data, headers, has_body, token).is_ok();
     assert!(!admitted(Caller::Stranger, None) && !admitted(Caller::Stranger, Some(&token)));
     for known in [Caller::Owner, Caller::Member] {
         assert_eq!(admitted(known, Some(&token)), !has_body);
