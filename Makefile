@@ -14,6 +14,8 @@ AS_ROOT := $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER="$(SUDO)")
 C_SOURCES := $(shell find probes tests bench -name '*.[ch]' 2>/dev/null)
 # Flags for `make run`, such as ARGS="--interval 1s".
 ARGS ?=
+# Kernels of `make test-kernels`; all that Debian has when it is empty.
+KERNELS ?=
 
 .PHONY: help
 help: ## Show this list
@@ -148,6 +150,23 @@ rpm: deps-packages ## Build the RPM package into target/packages
 test-packages: deps-packages ## Build, lint, install, upgrade and remove the packages in a Debian of their own
 	@scripts/install-packages.sh packaging/test/apt-packages.txt
 	$(SUDO) packaging/test/run.sh
+
+.PHONY: deps-vm
+deps-vm: deps-packages
+	@scripts/install-packages.sh vm/apt-packages.txt
+
+.PHONY: test-kernels
+test-kernels: deps-vm ## The kernel tests on Debian's kernels, 5.10 to 7.2, in virtual machines (KERNELS="6.1 7.2" for some)
+	$(SUDO) vm/test-kernels.sh $(KERNELS)
+
+.PHONY: test-vm
+test-vm: deps-vm ## Install, use, upgrade, kill, remove and purge the package in a Debian that boots in a virtual machine
+	$(SUDO) vm/test-boot.sh
+
+.PHONY: cross-check
+cross-check: deps ## Build for 64-bit ARM, BPF programs included; nothing of it is run
+	@scripts/install-packages.sh scripts/cross-packages.txt
+	scripts/cross-check.sh
 
 .PHONY: release
 release: deps-packages ## Build packages, a bill of materials and checksums, reproducibly, into target/release-VERSION

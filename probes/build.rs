@@ -150,5 +150,8 @@ fn clang_args(root: &Path, out: &Path) -> Result<Vec<OsString>, Box<dyn Error>> 
         env::var_os("DEP_BPF_INCLUDE").ok_or("libbpf-sys did not say where its headers are")?,
         "-idirafter".into(),
         format!("/usr/include/{triplet}").into(),
+        // Those of another architecture are here (linux-libc-dev-ARCH-cross).
+        "-idirafter".into(),
+        format!("/usr/{triplet}/include").into(),
     ])
 }

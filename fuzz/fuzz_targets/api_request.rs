@@ -3,8 +3,8 @@
 //! The daemon is a binary and offers no library, so its modules are compiled into this target as they stand. Reading HTTP
 //! itself is hyper's matter.
 //!
-//! A first line of the input is the query, the others are headers, `name: value`; what follows an empty line is the text
-//! of a `/proc/PID/status`.
+//! A first line of the input is the query, the others are headers, `name: value`; what follows an empty line are
+//! the groups of who asks, a byte each.
 //!
 //! `cargo +nightly fuzz run api_request -- -max_len=1024 -max_total_time=600`
 
@@ -33,7 +33,7 @@ mod config {
 
 use std::net::IpAddr;
 
-use admit::{Caller, Members, Peer, caller, groups, request};
+use admit::{Caller, Members, Peer, Wanted, caller, request};
 use asked::{Asked, PAGE, asked};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use config::export::Secret;
@@ -72,7 +72,7 @@ fn is_loopback(host: &str) -> bool {
 
 fn check_admission(headers: &HeaderMap, has_body: bool) {
     let token = Secret(TOKEN.to_owned());
-    let admitted = |caller, token| request(caller, headers, has_body, token).is_ok();
+    let admitted = |caller, token| request(caller, Wanted::Data, headers, has_body, token).is_ok();
     assert!(!admitted(Caller::Stranger, None) && !admitted(Caller::Stranger, Some(&token)));
     for known in [Caller::Owner, Caller::Member] {
         assert_eq!(admitted(known, Some(&token)), !has_body);
@@ -108,13 +108,13 @@ fuzz_target!(|input: &[u8]| {
     let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
     let (query, rest) = input.split_at(end);
     let empty = rest.windows(2).position(|pair| pair == b"\n\n").unwrap_or(rest.len());
-    let (lines, status) = rest.split_at(empty);
+    let (lines, groups) = rest.split_at(empty);
     if let Ok(query) = std::str::from_utf8(query) {
         check_query(query);
     }
     let headers = headers(lines);
     check_admission(&headers, headers.contains_key(header::CONTENT_LENGTH));
-    let groups = groups(&String::from_utf8_lossy(status));
+    let groups: Vec<u32> = groups.iter().map(|byte| u32::from(*byte)).collect();
     let members = Members { own_uid: 1, gid: 2 };
     let who = caller(&Peer { uid: 5, gid: 5, groups: groups.clone() }, members);
     assert_eq!(who == Caller::Member, groups.contains(&2));

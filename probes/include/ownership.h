@@ -110,7 +110,7 @@ static __noinline int tell_swept(struct bpf_iter_meta *meta, const struct sock *
 		remote_address(skc, r.peer_address);
 		r.peer_port = bpf_ntohs(skc->skc_dport);
 	}
-	r.port_chosen = !!(sk->sk_userlocks & SOCK_BINDPORT_LOCK);
+	r.port_chosen = !!(BPF_CORE_READ_BITFIELD(sk, sk_userlocks) & SOCK_BINDPORT_LOCK);
 	if (BPF_CORE_READ_BITFIELD(skc, skc_reuseport)) {
 		r.reuseport_group = 1;
 		if (sk->sk_reuseport_cb)

@@ -2,11 +2,16 @@
 //! is decided in [`crate::verdict`].
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 
 use libbpf_rs::Btf;
-use libbpf_rs::btf::types::{Func, Struct, Typedef};
+use libbpf_rs::btf::ReferencesType;
+use libbpf_rs::btf::types::{Func, FuncProto, Ptr, Struct, Typedef};
+use libbpf_sys::{
+    BPF_ALU64, BPF_ATOMIC, BPF_DW, BPF_EXIT, BPF_JMP, BPF_K, BPF_MEM, BPF_MOV, BPF_OR,
+    BPF_PROG_TYPE_SOCKET_FILTER, BPF_STX, bpf_insn, bpf_prog_load, size_t,
+};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 /// Where the kernel publishes its types (Documentation/bpf/btf.rst).
@@ -14,17 +19,20 @@ const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// A readable kernel: asked for each hook by name, never by version.
 pub trait Kernel {
-    /// Whether the tracepoint can carry a `tp_btf` program.
-    fn has_tracepoint(&self, name: &str) -> bool;
+    /// How many arguments a `tp_btf` program of the tracepoint has; `None` where there is no such tracepoint.
+    fn tracepoint_arguments(&self, name: &str) -> Option<usize>;
     /// Whether there is a BPF iterator of that name.
     fn has_iterator(&self, name: &str) -> bool;
     /// Whether socket storage can be used in tracepoint programs (kernel 5.11, commit 8e4597c627fb).
     fn has_tracing_socket_storage(&self) -> bool;
+    /// Whether BPF programs have atomic operations beside addition (kernel 5.12).
+    fn has_atomic_operations(&self) -> bool;
 }
 
 /// The BTF of the running kernel.
 pub struct RunningKernel {
     btf: Btf<'static>,
+    atomics: bool,
 }
 
 impl RunningKernel {
@@ -34,14 +42,51 @@ impl RunningKernel {
         if !Path::new(VMLINUX_BTF).exists() {
             return None;
         }
-        Some(Self { btf: Btf::from_vmlinux().ok()? })
+        Some(Self { btf: Btf::from_vmlinux().ok()?, atomics: takes_atomics() })
     }
 }
 
+/// BTF does not tell of instructions, so the kernel is asked by a program that has one: `lock *(u64 *)(r10 - 8) |= r0`.
+fn takes_atomics() -> bool {
+    let instruction = |code: u8, destination: u8, source: u8, offset: i16, immediate: i32| {
+        let mut i = bpf_insn { code, off: offset, imm: immediate, ..bpf_insn::default() };
+        i.set_dst_reg(destination);
+        i.set_src_reg(source);
+        i
+    };
+    let program = [
+        instruction((BPF_ALU64 | BPF_MOV | BPF_K) as u8, 0, 0, 0, 0),
+        instruction((BPF_STX | BPF_DW | BPF_MEM) as u8, 10, 0, -8, 0),
+        instruction((BPF_STX | BPF_DW | BPF_ATOMIC) as u8, 10, 0, -8, BPF_OR as i32),
+        instruction((BPF_JMP | BPF_EXIT) as u8, 0, 0, 0, 0),
+    ];
+    // SAFETY: the instructions outlive the call, as many as it is told of; name and licence are C strings, and no
+    // options are given.
+    let descriptor = unsafe {
+        bpf_prog_load(
+            BPF_PROG_TYPE_SOCKET_FILTER,
+            c"atomics".as_ptr(),
+            c"GPL".as_ptr(),
+            program.as_ptr(),
+            program.len() as size_t,
+            std::ptr::null_mut(),
+        )
+    };
+    if descriptor < 0 {
+        return false;
+    }
+    // SAFETY: the kernel has just made it, and nobody else knows of it.
+    drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    true
+}
+
 impl Kernel for RunningKernel {
-    fn has_tracepoint(&self, name: &str) -> bool {
+    fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
         // The kernel declares `typedef void (*btf_trace_NAME)(void *, ...)` for each of them.
-        self.btf.type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}")).is_some()
+        let typedef = self.btf.type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}"))?;
+        let pointer: Ptr<'_> = typedef.referenced_type().try_into().ok()?;
+        let function: FuncProto<'_> = pointer.referenced_type().try_into().ok()?;
+        Some(function.iter().count().saturating_sub(1))
     }
 
     fn has_iterator(&self, name: &str) -> bool {
@@ -50,6 +95,10 @@ impl Kernel for RunningKernel {
 
     fn has_tracing_socket_storage(&self) -> bool {
         self.btf.type_by_name::<Func<'_>>("bpf_sk_storage_tracing_allowed").is_some()
+    }
+
+    fn has_atomic_operations(&self) -> bool {
+        self.atomics
     }
 }
 

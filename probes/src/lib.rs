@@ -16,6 +16,7 @@ mod load;
 pub mod loss;
 pub mod memory;
 mod namespaces;
+pub mod peer;
 mod programs;
 pub mod records;
 mod rings;
@@ -23,6 +24,7 @@ pub mod select;
 pub mod signals;
 mod sweep;
 pub mod verdict;
+pub mod verifier;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

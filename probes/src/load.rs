@@ -11,7 +11,7 @@ use crate::error::{ProbeError, Result};
 use crate::facts::{Kernel, pid_max, root_cgroup};
 use crate::records::{OBJECT, raw::process_number};
 use crate::signals::{REGISTRY, Signal};
-use crate::verdict::{Hook, HookOutcome, SignalState, Target, signal_state, usable};
+use crate::verdict::{Hook, HookOutcome, SignalState, Target, outcome_by_facts, signal_state};
 
 /// Sizes that are fixed when the maps are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +44,24 @@ pub struct Loaded {
 /// libbpf's complaints since the last load began: the only place where it names the program at fault.
 static COMPLAINTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
+/// What the verifier said of programs that it let in, where it was asked to; libbpf hands that over nowhere else.
+static LOGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Have the verifier say what a program cost, and no more (`BPF_LOG_STATS`, include/linux/bpf_verifier.h).
+const LOG_STATISTICS: u32 = 4;
+
 #[allow(clippy::needless_pass_by_value, reason = "libbpf-rs wants this signature")]
 fn note_complaint(level: PrintLevel, text: String) {
     let text = text.trim_end();
     match level {
-        PrintLevel::Debug => tracing::trace!(target: "libbpf", "{text}"),
+        PrintLevel::Debug => {
+            tracing::trace!(target: "libbpf", "{text}");
+            if text.contains("BEGIN PROG LOAD LOG")
+                && let Ok(mut logs) = LOGS.lock()
+            {
+                logs.push(text.to_owned());
+            }
+        }
         PrintLevel::Info => tracing::debug!(target: "libbpf", "{text}"),
         PrintLevel::Warn => {
             tracing::debug!(target: "libbpf", "{text}");
@@ -98,11 +111,11 @@ pub fn load(
     for hook in REGISTRY.iter().filter(|s| enabled(s)).flat_map(|s| s.hooks) {
         if sweep_only && !matches!(hook.target, Target::Iterator(_)) {
             outcomes.insert(hook.program, HookOutcome::Missing("only a sweep is wanted".to_owned()));
-        } else if let Err(missing) = usable(hook, kernel) {
-            outcomes.insert(hook.program, HookOutcome::Missing(missing));
+        } else if let Some(outcome) = outcome_by_facts(hook, kernel) {
+            outcomes.insert(hook.program, outcome);
         }
     }
-    let object = load_what_the_kernel_takes(enabled, sizes, &mut outcomes)?;
+    let object = load_what_the_kernel_takes(enabled, sizes, 0, &mut outcomes)?;
 
     let mut loaded = Loaded {
         object,
@@ -132,7 +145,42 @@ pub fn load(
     Ok(loaded)
 }
 
-fn open(enabled: &dyn Fn(&Signal) -> bool, sizes: Sizes, skip: &dyn Fn(&str) -> bool) -> Result<OpenObject> {
+/// Names of the programs of all signals; a name that several share comes several times.
+pub fn programs() -> impl Iterator<Item = &'static str> {
+    REGISTRY.iter().flat_map(|s| s.hooks).map(|h| h.program)
+}
+
+/// Programs that were refused, with the reasons.
+pub type Refused = Vec<(&'static str, String)>;
+
+/// Loads the programs of all signals that this kernel has hooks for, with what the verifier said of each.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_verbosely(kernel: &dyn Kernel, sizes: Sizes) -> Result<(Object, Refused, Vec<String>)> {
+    libbpf_rs::set_print(Some((PrintLevel::Debug, note_complaint)));
+    let mut outcomes = BTreeMap::new();
+    for hook in REGISTRY.iter().flat_map(|s| s.hooks) {
+        if let Some(outcome) = outcome_by_facts(hook, kernel) {
+            outcomes.insert(hook.program, outcome);
+        }
+    }
+    let object = load_what_the_kernel_takes(&|_| true, sizes, LOG_STATISTICS, &mut outcomes)?;
+    let refused = outcomes.into_iter().filter_map(|(name, outcome)| match outcome {
+        HookOutcome::Refused(why) => Some((name, why)),
+        HookOutcome::Missing(_) | HookOutcome::Attached | HookOutcome::Superfluous => None,
+    });
+    let logs = LOGS.lock().map(|mut logs| std::mem::take(&mut *logs)).unwrap_or_default();
+    Ok((object, refused.collect(), logs))
+}
+
+fn open(
+    enabled: &dyn Fn(&Signal) -> bool,
+    sizes: Sizes,
+    log_level: u32,
+    skip: &dyn Fn(&str) -> bool,
+) -> Result<OpenObject> {
     let error = |step: &str| {
         let step = step.to_owned();
         move |source| ProbeError::Load { step, source }
@@ -147,6 +195,7 @@ fn open(enabled: &dyn Fn(&Signal) -> bool, sizes: Sizes, skip: &dyn Fn(&str) -> 
     for mut program in object.progs_mut() {
         let load = program.name().to_str().is_some_and(&wanted);
         program.set_autoload(load);
+        program.set_log_level(log_level);
     }
     for mut map in object.maps_mut() {
         let entries = match map.name().to_str() {
@@ -165,13 +214,14 @@ fn open(enabled: &dyn Fn(&Signal) -> bool, sizes: Sizes, skip: &dyn Fn(&str) -> 
 fn load_what_the_kernel_takes(
     enabled: &dyn Fn(&Signal) -> bool,
     sizes: Sizes,
+    log_level: u32,
     outcomes: &mut BTreeMap<&'static str, HookOutcome>,
 ) -> Result<Object> {
     loop {
         if let Ok(mut complaints) = COMPLAINTS.lock() {
             complaints.clear();
         }
-        let object = open(enabled, sizes, &|name| outcomes.contains_key(name))?;
+        let object = open(enabled, sizes, log_level, &|name| outcomes.contains_key(name))?;
         let source = match object.load() {
             Ok(object) => return Ok(object),
             Err(source) => source,
@@ -214,7 +264,7 @@ impl Loaded {
             .ok_or_else(|| ProbeError::NoSuchPart { kind: "program", name: hook.program.to_owned() })?;
         self.programs.insert(hook.program);
         let attached = match hook.target {
-            Target::Tracepoint(_) => program.attach_trace(),
+            Target::Tracepoint(_) | Target::TracepointWhere(..) => program.attach_trace(),
             Target::Iterator(_) => program.attach(),
             Target::Cgroup(_) => match &self.root_cgroup {
                 Ok(root) => program.attach_cgroup(root.as_raw_fd()),
@@ -222,7 +272,7 @@ impl Loaded {
             },
         };
         Ok(match (attached, hook.target) {
-            (Ok(link), Target::Tracepoint(_) | Target::Cgroup(_)) => {
+            (Ok(link), Target::Tracepoint(_) | Target::TracepointWhere(..) | Target::Cgroup(_)) => {
                 self.tracepoints.push(link);
                 HookOutcome::Attached
             }

@@ -10,10 +10,37 @@ use crate::facts::Kernel;
 pub enum Target {
     /// A BTF-typed raw tracepoint.
     Tracepoint(&'static str),
+    /// Likewise, where the kernel is of this shape; else another hook does its work.
+    TracepointWhere(&'static str, Shape),
     /// A BPF iterator, run when it is read.
     Iterator(&'static str),
     /// A hook at the root of the unified control group hierarchy, in libbpf's words.
     Cgroup(&'static str),
+}
+
+/// What tells two kernels apart that want different programs for the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// This tracepoint has at least so many arguments.
+    Carries(&'static str, usize),
+    /// It has fewer.
+    Lacks(&'static str, usize),
+    /// BPF programs may set and clear bits by one atomic operation, as marks on processes want.
+    KeepsMarks,
+    /// They may not.
+    KeepsNoMarks,
+}
+
+impl Shape {
+    fn holds(self, kernel: &dyn Kernel) -> bool {
+        let arguments = |name| kernel.tracepoint_arguments(name).unwrap_or(0);
+        match self {
+            Self::Carries(name, wanted) => arguments(name) >= wanted,
+            Self::Lacks(name, wanted) => arguments(name) < wanted,
+            Self::KeepsMarks => kernel.has_atomic_operations(),
+            Self::KeepsNoMarks => !kernel.has_atomic_operations(),
+        }
+    }
 }
 
 /// What a signal is without one of its hooks.
@@ -23,6 +50,8 @@ pub enum Need {
     Required,
     /// Less: this says what is missing, as part of a sentence.
     Optional(&'static str),
+    /// It is a fallback: this is missing with it, as well as without.
+    Fallback(&'static str),
 }
 
 /// One program of a signal.
@@ -94,27 +123,33 @@ pub enum HookOutcome {
     Missing(String),
     /// The kernel has it and refused the program; the error.
     Refused(String),
+    /// Another hook does its work on this kernel.
+    Superfluous,
 }
 
-/// Whether a kernel can carry a hook; the error says what it lacks.
-///
-/// # Errors
-///
-/// The name of what is missing.
-pub fn usable(hook: &Hook, kernel: &dyn Kernel) -> Result<(), String> {
+/// What becomes of a hook without a try; `None` when the kernel has all that it needs.
+#[must_use]
+pub fn outcome_by_facts(hook: &Hook, kernel: &dyn Kernel) -> Option<HookOutcome> {
+    let missing = |what: String| Some(HookOutcome::Missing(what));
     match hook.target {
-        Target::Tracepoint(name) if !kernel.has_tracepoint(name) => {
-            return Err(format!("this kernel has no tracepoint {name}"));
+        Target::Tracepoint(name) | Target::TracepointWhere(name, _)
+            if kernel.tracepoint_arguments(name).is_none() =>
+        {
+            return missing(format!("this kernel has no tracepoint {name}"));
         }
+        Target::TracepointWhere(_, shape) if !shape.holds(kernel) => return Some(HookOutcome::Superfluous),
         Target::Iterator(name) if !kernel.has_iterator(name) => {
-            return Err(format!("this kernel has no BPF iterator {name}"));
+            return missing(format!("this kernel has no BPF iterator {name}"));
         }
         _ => {}
     }
     if hook.uses_socket_storage && !kernel.has_tracing_socket_storage() {
-        return Err("this kernel keeps no socket storage for tracing programs (5.11 does)".to_owned());
+        return missing("this kernel keeps no socket storage for tracing programs (5.11 does)".to_owned());
     }
-    Ok(())
+    if hook.uses_socket_storage && !kernel.has_atomic_operations() {
+        return missing("BPF has no atomic operations but addition in this kernel (5.12 has)".to_owned());
+    }
+    None
 }
 
 /// The state of a signal, from what became of each of its hooks.
@@ -125,14 +160,18 @@ pub fn signal_state(outcomes: &[(Hook, HookOutcome)]) -> SignalState {
     let mut unsupported = None;
     for (hook, outcome) in outcomes {
         match (outcome, hook.need) {
-            (HookOutcome::Attached, _) => {}
+            (HookOutcome::Superfluous, _) | (HookOutcome::Attached, Need::Required | Need::Optional(_)) => {}
+            (HookOutcome::Attached, Need::Fallback(without)) => lacks.push(without.to_owned()),
             (HookOutcome::Missing(why), Need::Required) => {
                 unsupported.get_or_insert_with(|| why.clone());
             }
             (HookOutcome::Refused(why), Need::Required) => {
                 refused.get_or_insert_with(|| format!("{}: {why}", hook.program));
             }
-            (HookOutcome::Missing(why) | HookOutcome::Refused(why), Need::Optional(without)) => {
+            (
+                HookOutcome::Missing(why) | HookOutcome::Refused(why),
+                Need::Optional(without) | Need::Fallback(without),
+            ) => {
                 lacks.push(format!("{without} ({why})"));
             }
         }
@@ -152,14 +191,17 @@ mod tests {
     struct Without(&'static [&'static str]);
 
     impl Kernel for Without {
-        fn has_tracepoint(&self, name: &str) -> bool {
-            !self.0.contains(&name)
+        fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
+            (!self.0.contains(&name)).then_some(3)
         }
         fn has_iterator(&self, name: &str) -> bool {
             !self.0.contains(&name)
         }
         fn has_tracing_socket_storage(&self) -> bool {
             !self.0.contains(&"storage")
+        }
+        fn has_atomic_operations(&self) -> bool {
+            !self.0.contains(&"atomics")
         }
     }
 
@@ -178,10 +220,38 @@ mod tests {
 
     #[test]
     fn a_hook_is_usable_when_the_kernel_has_all_it_needs() {
-        assert_eq!(usable(&REQUIRED, &Without(&[])), Ok(()));
-        assert!(usable(&REQUIRED, &Without(&["inet_sock_set_state"])).unwrap_err().contains("tracepoint"));
-        assert!(usable(&REQUIRED, &Without(&["storage"])).unwrap_err().contains("5.11"));
-        assert_eq!(usable(&OPTIONAL, &Without(&["storage"])), Ok(()));
+        let lacks = |hook: &Hook, what| match outcome_by_facts(hook, &Without(what)) {
+            Some(HookOutcome::Missing(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(outcome_by_facts(&REQUIRED, &Without(&[])), None);
+        assert!(lacks(&REQUIRED, &["inet_sock_set_state"]).contains("tracepoint"));
+        assert!(lacks(&REQUIRED, &["storage"]).contains("5.11"));
+        assert!(lacks(&REQUIRED, &["atomics"]).contains("5.12"));
+        assert_eq!(outcome_by_facts(&OPTIONAL, &Without(&["storage"])), None);
+    }
+
+    #[test]
+    fn of_two_hooks_for_two_shapes_of_a_kernel_one_is_used() {
+        let hook = |shape| Hook { target: Target::TracepointWhere("kfree_skb", shape), ..OPTIONAL };
+        let outcome = |shape, without| outcome_by_facts(&hook(shape), &Without(without));
+        assert_eq!(outcome(Shape::Carries("udp_fail_queue_rcv_skb", 3), &[]), None);
+        assert_eq!(outcome(Shape::Carries("udp_fail_queue_rcv_skb", 4), &[]), Some(HookOutcome::Superfluous));
+        assert_eq!(outcome(Shape::Lacks("udp_fail_queue_rcv_skb", 4), &[]), None);
+        assert_eq!(outcome(Shape::Lacks("udp_fail_queue_rcv_skb", 3), &[]), Some(HookOutcome::Superfluous));
+        assert_eq!(outcome(Shape::KeepsMarks, &[]), None);
+        assert_eq!(outcome(Shape::KeepsMarks, &["atomics"]), Some(HookOutcome::Superfluous));
+        assert_eq!(outcome(Shape::KeepsNoMarks, &["atomics"]), None);
+        assert!(matches!(
+            outcome(Shape::Lacks("udp_fail_queue_rcv_skb", 4), &["kfree_skb"]),
+            Some(HookOutcome::Missing(_))
+        ));
+        assert_eq!(signal_state(&[(OPTIONAL, HookOutcome::Superfluous)]), SignalState::Active);
+        let fallback = Hook { need: Need::Fallback("half of it"), ..OPTIONAL };
+        assert_eq!(
+            signal_state(&[(fallback, HookOutcome::Attached)]),
+            SignalState::Degraded("half of it".into())
+        );
     }
 
     #[test]

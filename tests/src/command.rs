@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::host;
+
 /// How often a condition that only polling can see is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -34,9 +36,10 @@ pub fn wait_at_most(child: &mut Child, limit: Duration) -> Result<Option<ExitSta
     Ok(status)
 }
 
-/// Looks at a condition until it holds (true) or `limit` has passed (false).
+/// Looks at a condition until it holds (true) or `limit` has passed (false); on an emulated machine a multiple of it
+/// ([`host::patience`]).
 pub fn until(limit: Duration, mut condition: impl FnMut() -> Result<bool>) -> Result<bool> {
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now() + limit * host::patience();
     loop {
         if condition()? {
             return Ok(true);

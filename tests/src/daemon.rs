@@ -16,8 +16,8 @@ use crate::command;
 use crate::host;
 use crate::telemetry::Telemetry;
 
-/// How long loading and attaching may take on a busy machine.
-const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long loading and attaching may take on a busy machine, or on one that is emulated.
+const START_LIMIT: Duration = Duration::from_secs(90);
 /// What the daemon promises for its end.
 pub const STOP_LIMIT: Duration = Duration::from_secs(5);
 

@@ -46,13 +46,22 @@ pub fn built(name: &str) -> Result<PathBuf> {
 }
 
 /// The daemon under test: `NETSONDE_BIN`, or what cargo built into the same target directory.
-#[allow(clippy::disallowed_methods, reason = "the one variable of the tests, read for all of them here")]
+#[allow(clippy::disallowed_methods, reason = "read for all of the tests here")]
 pub fn netsonde() -> Result<PathBuf> {
     match std::env::var_os("NETSONDE_BIN") {
         Some(path) if Path::new(&path).is_file() => Ok(path.into()),
         Some(path) => bail!("NETSONDE_BIN names no file: {}", path.display()),
         None => built("netsonde"),
     }
+}
+
+/// How many times longer than on a machine of its own kind everything may take: `NETSONDE_PATIENCE`, 1 without it.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "an emulated machine says it, and its tests have no configuration"
+)]
+pub fn patience() -> u32 {
+    std::env::var("NETSONDE_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 /// Where a file of this crate lies in the source tree.

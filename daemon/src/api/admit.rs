@@ -59,13 +59,6 @@ pub fn caller(peer: &Peer, members: Members) -> Caller {
     }
 }
 
-/// The supplementary groups in a `/proc/PID/status` (proc_pid_status(5)).
-#[must_use]
-pub fn groups(status: &str) -> Vec<u32> {
-    let line = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap_or_default();
-    line.split_whitespace().filter_map(|group| group.parse().ok()).collect()
-}
-
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -167,13 +160,6 @@ mod tests {
         assert_eq!(caller(&peer(7, 5, &[4, 991]), MEMBERS), Caller::Member);
         assert_eq!(caller(&peer(991, 990, &[990, 0]), MEMBERS), Caller::Stranger);
         assert!([Caller::Member, Caller::Stranger, Caller::Remote].iter().all(|c| !c.may_change()));
-    }
-
-    #[test]
-    fn groups_are_read_from_a_status() {
-        assert_eq!(groups("Uid:\t1\t1\nGroups:\t4 24 991 \nNStgid:\t1\n"), [4, 24, 991]);
-        assert_eq!(groups("Groups:\t\n"), Vec::<u32>::new());
-        assert_eq!(groups(""), Vec::<u32>::new());
     }
 
     #[test]
@@ -279,7 +265,6 @@ mod tests {
         fn no_header_panics_and_only_the_token_itself_passes(
             authorization in proptest::collection::vec(32u8..=255, 0..40),
             host in proptest::collection::vec(32u8..=255, 0..40),
-            status in "\\PC{0,80}",
         ) {
             prop_assume!(!authorization.contains(&127) && !host.contains(&127));
             let mut given = HeaderMap::new();
@@ -290,7 +275,6 @@ mod tests {
             prop_assert_eq!(passed, authorization.eq_ignore_ascii_case(b"bearer correct horse battery staple")
                 && authorization.ends_with(b"correct horse battery staple"));
             let _ = request(Caller::Remote, Wanted::Data, &given, false, None);
-            let _ = groups(&status);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -109,12 +110,14 @@ async fn accept_remote(listener: Option<&TcpListener>) -> io::Result<tokio::net:
 }
 
 /// Who connected, by SO_PEERCRED (unix(7)). The socket's mode lets in root, the daemon's user and the group by itself;
-/// this also holds where somebody has changed the mode. Supplementary groups come from `/proc`, and are those of
-/// another if the peer has ended and its number is in use again: who can arrange for that has the mode to pass.
+/// this also holds where somebody has changed the mode. `/proc` would not do for supplementary groups: in the unit it hides
+/// other users' processes.
 fn caller_of(stream: &UnixStream, members: Members) -> Caller {
     let Ok(credentials) = stream.peer_cred() else { return Caller::Stranger };
-    let status = credentials.pid().map(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")));
-    let groups = status.and_then(Result::ok).map(|text| admit::groups(&text)).unwrap_or_default();
+    let groups = netsonde_probes::peer::groups(stream.as_fd()).unwrap_or_else(|error| {
+        tracing::debug!(%error, "groups of a client of the local API");
+        Vec::new()
+    });
     let peer = Peer { uid: credentials.uid(), gid: credentials.gid(), groups };
     admit::caller(&peer, members)
 }

@@ -2,7 +2,7 @@
 //! [`crate::records`], because identity is shared; who descends from whom is the daemon's matter.
 
 use super::Signal;
-use crate::verdict::{Hook, Need, Target};
+use crate::verdict::{Hook, Need, Shape, Target};
 
 /// The signal on which every attribution rests.
 pub const SIGNAL: Signal = Signal {
@@ -12,19 +12,37 @@ pub const SIGNAL: Signal = Signal {
     hooks: &[
         Hook {
             program: "process_forked",
-            target: Target::Tracepoint("sched_process_fork"),
+            target: Target::TracepointWhere("sched_process_fork", Shape::KeepsMarks),
+            need: Need::Optional("processes that never exec are known from the next sweep on"),
+            uses_socket_storage: false,
+        },
+        Hook {
+            program: "process_forked_unmarked",
+            target: Target::TracepointWhere("sched_process_fork", Shape::KeepsNoMarks),
             need: Need::Optional("processes that never exec are known from the next sweep on"),
             uses_socket_storage: false,
         },
         Hook {
             program: "process_executed",
-            target: Target::Tracepoint("sched_process_exec"),
+            target: Target::TracepointWhere("sched_process_exec", Shape::KeepsMarks),
+            need: Need::Required,
+            uses_socket_storage: false,
+        },
+        Hook {
+            program: "process_executed_unmarked",
+            target: Target::TracepointWhere("sched_process_exec", Shape::KeepsNoMarks),
             need: Need::Required,
             uses_socket_storage: false,
         },
         Hook {
             program: "process_exited",
-            target: Target::Tracepoint("sched_process_exit"),
+            target: Target::TracepointWhere("sched_process_exit", Shape::KeepsMarks),
+            need: Need::Optional("ended processes are forgotten late"),
+            uses_socket_storage: false,
+        },
+        Hook {
+            program: "process_exited_unmarked",
+            target: Target::TracepointWhere("sched_process_exit", Shape::KeepsNoMarks),
             need: Need::Optional("ended processes are forgotten late"),
             uses_socket_storage: false,
         },

@@ -80,7 +80,7 @@ static __always_inline void tell_listen(const struct sock *sk, const struct sock
 	e->backlog = sk->sk_max_ack_backlog;
 	e->interface = sk->__sk_common.skc_bound_dev_if;
 	e->flags |= EVENT_SOCKET_KNOWN;
-	if (sk->sk_userlocks & SOCK_BINDPORT_LOCK)
+	if (BPF_CORE_READ_BITFIELD(sk, sk_userlocks) & SOCK_BINDPORT_LOCK)
 		e->flags |= EVENT_PORT_CHOSEN;
 	if (BPF_CORE_READ_BITFIELD(&sk->__sk_common, skc_ipv6only))
 		e->flags |= EVENT_IPV6_ONLY;

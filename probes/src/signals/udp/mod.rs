@@ -5,7 +5,7 @@ pub mod metrics;
 use super::Signal;
 use super::flow::{MeasuredValue, Measurement};
 use crate::records::raw;
-use crate::verdict::{Hook, Need, Target};
+use crate::verdict::{Hook, Need, Shape, Target};
 
 /// Sees each packet that a socket sends; other signals read it as well.
 pub(super) const PACKET_SENT: Hook = Hook {
@@ -22,6 +22,12 @@ pub(super) const PACKET_RECEIVED: Hook = Hook {
     need: Need::Required,
     uses_socket_storage: true,
 };
+
+/// Since 6.10 the tracepoint has the packet; before, it comes right behind `kfree_skb` on the same
+/// processor.
+const TELLS_THE_PACKET: Shape = Shape::Carries("udp_fail_queue_rcv_skb", 3);
+const HAS_FREED_THE_PACKET: Shape = Shape::Lacks("udp_fail_queue_rcv_skb", 3);
+const DROPS_COUNT_AS_RECEIVED: &str = "datagrams that found no room count as received";
 
 /// UDP as netsonde sees it.
 pub const SIGNAL: Signal = Signal {
@@ -57,8 +63,23 @@ pub const SIGNAL: Signal = Signal {
         },
         Hook {
             program: "udp_dropped",
-            target: Target::Tracepoint("udp_fail_queue_rcv_skb"),
-            need: Need::Optional("datagrams that found no room count as received"),
+            target: Target::TracepointWhere("udp_fail_queue_rcv_skb", TELLS_THE_PACKET),
+            need: Need::Optional(DROPS_COUNT_AS_RECEIVED),
+            uses_socket_storage: true,
+        },
+        Hook {
+            program: "udp_packet_freed",
+            target: Target::TracepointWhere("kfree_skb", HAS_FREED_THE_PACKET),
+            need: Need::Optional(DROPS_COUNT_AS_RECEIVED),
+            uses_socket_storage: true,
+        },
+        Hook {
+            program: "udp_freed_dropped",
+            target: Target::TracepointWhere("udp_fail_queue_rcv_skb", HAS_FREED_THE_PACKET),
+            need: Need::Fallback(
+                "datagrams over IPv6 that found no room count as received, and their drops have no reason (before \
+                 Linux 6.10 only those over IPv4 are told of)",
+            ),
             uses_socket_storage: true,
         },
         Hook {

@@ -102,22 +102,24 @@ static __always_inline void submit_payload(struct __sk_buff *skb, struct payload
 					   __u32 offset, __u32 room,
 					   const struct payload_record *head)
 {
-	__u32 length = head->length;
+	/* Of the last byte, from 0: a verifier before 6.8 does not learn from a comparison that a
+	 * length is not 0. */
+	__u32 last = head->length - 1;
 
 	if (!r) {
 		count_loss(LOSS_PAYLOAD_RING_FULL);
 		return;
 	}
 	*r = *head;
-	if (length > room)
-		length = room;
-	/* The verifier does not see that it is never 0. */
-	if (!length || bpf_skb_load_bytes(skb, offset, r + 1, length)) {
+	barrier_var(last);
+	if (last >= room)
+		last = room - 1;
+	if (bpf_skb_load_bytes(skb, offset, r + 1, last + 1)) {
 		bpf_ringbuf_discard(r, 0);
 		count_loss(LOSS_PAYLOAD_UNREADABLE);
 		return;
 	}
-	r->captured = length;
+	r->captured = last + 1;
 	bpf_ringbuf_submit(r, ring_flags(&payloads, settings.payload_wakeup_bytes));
 }
 

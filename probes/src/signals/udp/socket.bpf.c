@@ -476,40 +476,108 @@ static __always_inline bool read_queued(struct sk_buff *skb, struct packet *p)
 }
 
 /* A datagram that was counted just now and found no room: it leaves the count where it went. */
-SEC("tp_btf/udp_fail_queue_rcv_skb")
-int BPF_PROG(udp_dropped, int error, struct sock *sk, struct sk_buff *skb)
+static __always_inline void take_back(struct sock *sk, int error, bool known,
+				      const struct packet *p)
 {
 	__u32 kind = error == -ENOMEM ? DROP_RECEIVE_BUFFER : DROP_MEMORY;
-	struct packet p = {};
 	struct flow_value *flow;
 	struct socket_state *st;
 	struct flow_key key;
 
-	if (sk->sk_protocol != IPPROTO_UDP)
-		return 0;
 	st = socket_lookup(sk);
 	if (!st)
-		return 0;
+		return;
 	/* A packet, however many datagrams are in it. */
 	__sync_fetch_and_add(&st->drops_told, 1);
-	if (!st->role || !read_queued(skb, &p))
-		return 0;
-	if (!is_the_flows(st, &p, false)) {
-		flow = flow_apart(st, &p, false);
+	if (!st->role || !known)
+		return;
+	if (!is_the_flows(st, p, false)) {
+		flow = flow_apart(st, p, false);
 		if (flow) {
-			__sync_fetch_and_add(&flow->receive_bytes, -(__u64)p.bytes);
-			__sync_fetch_and_add(&flow->receive_segments, -(__u64)p.count);
-			add(&flow->drops[kind], p.count);
+			__sync_fetch_and_add(&flow->receive_bytes, -(__u64)p->bytes);
+			__sync_fetch_and_add(&flow->receive_segments, -(__u64)p->count);
+			add(&flow->drops[kind], p->count);
 		}
-		return 0;
+		return;
 	}
 	if (st->flags & SOCKET_EXCLUDED)
-		return 0;
-	__sync_fetch_and_add(&st->received.bytes, -(__u64)p.bytes);
-	__sync_fetch_and_add(&st->received.datagrams, -(__u64)p.count);
+		return;
+	__sync_fetch_and_add(&st->received.bytes, -(__u64)p->bytes);
+	__sync_fetch_and_add(&st->received.datagrams, -(__u64)p->count);
 	datagram_key(&key, st);
 	flow = flow_entry(&key);
 	if (flow)
-		add(&flow->drops[kind], p.count);
+		add(&flow->drops[kind], p->count);
+}
+
+SEC("tp_btf/udp_fail_queue_rcv_skb")
+int BPF_PROG(udp_dropped, int error, struct sock *sk, struct sk_buff *skb)
+{
+	struct packet p = {};
+
+	if (sk->sk_protocol == IPPROTO_UDP)
+		take_back(sk, error, read_queued(skb, &p), &p);
+	return 0;
+}
+
+/*
+ * Before 6.10 the tracepoint comes without the packet, which was freed the moment before, on the
+ * same processor and with no other packet between (__udp_queue_rcv_skb()): what it was is kept.
+ */
+struct freed_packet {
+	struct packet packet;
+	bool known;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct freed_packet);
+} freed SEC(".maps");
+
+/* The reasons that udp_fail_queue_rcv_skb is told of; there are some since 5.17. */
+enum skb_drop_reason___known {
+	SKB_DROP_REASON_SOCKET_RCVBUFF___known = 6,
+	SKB_DROP_REASON_PROTO_MEM___known = 7,
+};
+
+static __always_inline bool found_no_room(unsigned long long reason)
+{
+	return reason == bpf_core_enum_value(enum skb_drop_reason___known,
+					     SKB_DROP_REASON_SOCKET_RCVBUFF___known) ||
+	       reason == bpf_core_enum_value(enum skb_drop_reason___known,
+					     SKB_DROP_REASON_PROTO_MEM___known);
+}
+
+SEC("tp_btf/kfree_skb")
+int udp_packet_freed(unsigned long long *ctx)
+{
+	struct sk_buff *skb = (void *)ctx[0];
+	struct freed_packet *f;
+	__u32 slot = 0;
+
+	if (bpf_core_enum_value_exists(enum skb_drop_reason___known,
+				       SKB_DROP_REASON_PROTO_MEM___known) &&
+	    !found_no_room(ctx[2]))
+		return 0;
+	f = bpf_map_lookup_elem(&freed, &slot);
+	if (f)
+		f->known = read_queued(skb, &f->packet);
+	return 0;
+}
+
+SEC("tp_btf/udp_fail_queue_rcv_skb")
+int BPF_PROG(udp_freed_dropped, int error, struct sock *sk)
+{
+	struct freed_packet *f;
+	__u32 slot = 0;
+
+	f = bpf_map_lookup_elem(&freed, &slot);
+	if (!f)
+		return 0;
+	if (sk->sk_protocol == IPPROTO_UDP)
+		take_back(sk, error, f->known, &f->packet);
+	f->known = false;
 	return 0;
 }

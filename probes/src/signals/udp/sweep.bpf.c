@@ -41,8 +41,8 @@ static __always_inline bool takes_unasked(const struct sock *sk)
 {
 	const struct sock_common *skc = &sk->__sk_common;
 
-	return skc->skc_num &&
-	       (skc->skc_state != TCP_ESTABLISHED || (sk->sk_userlocks & SOCK_BINDPORT_LOCK));
+	return skc->skc_num && (skc->skc_state != TCP_ESTABLISHED ||
+				(BPF_CORE_READ_BITFIELD(sk, sk_userlocks) & SOCK_BINDPORT_LOCK));
 }
 
 static __always_inline void sweep_bound(struct bpf_iter_meta *meta, const struct sock *sk,
