@@ -1,37 +1,39 @@
 //! The only wiring: builds each part from the configuration, joins them, and keeps them running until they
 //! are asked to stop. No part knows another's making.
 
-use std::io::IsTerminal;
-use std::num::NonZeroU32;
+mod asked;
+mod manager;
+mod parts;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use netsonde_probes::ProbeError;
 use netsonde_probes::capabilities::{self, Capability, Until, needed_until};
-use netsonde_probes::{Options, ProbeError, Settings, Sizes};
 use rustix::thread::CapabilitySet;
 use sd_notify::NotifyState;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::MissedTickBehavior;
+
+use asked::Asked;
+use manager::{Watchdog, tell_systemd};
+use parts::{exporters, needs_restart, resource, settings};
+pub use parts::{host_name, options};
 
 use crate::aggregate::{Aggregation, Around, Command, End, Publish, Status};
 use crate::api::{Api, Counts, Listening, Reader, Reload, Shown};
 use crate::cli::RunArgs;
 use crate::collect::Collector;
-use crate::config::{self, Config, Environment, EventKind, FlowAttribute, Loaded, Sources, Word};
-use crate::enrich::{Clock, legacy_hierarchy};
+use crate::config::{self, Config, Environment, Loaded, Sources};
+use crate::enrich::Clock;
 use crate::exit::Exit;
-use crate::export::{Destination, Exporters};
 use crate::history::{HistoryThread, Recorder};
 use crate::privileges::{self, Reserved};
 use crate::progress::{Progress, Stage};
 use crate::registry;
-use crate::select::Selection;
-use crate::telemetry::AttributeValue;
 use crate::view;
 
 /// systemd and users wait for so long at most after SIGTERM; the rest of the 5 s is for the last sweep.
@@ -42,9 +44,6 @@ const HISTORY_GRACE: Duration = Duration::from_secs(1);
 
 /// The first sweep takes milliseconds; systemd's own patience (90 s) must not run out over it.
 const FIRST_SWEEP: Duration = Duration::from_secs(30);
-
-/// A stage that has not come round for less is not yet stuck, however short systemd's limit is.
-const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything that outlives a reload.
 struct App<'a> {
@@ -341,60 +340,6 @@ async fn show_progress(progress: Arc<Progress>) {
     }
 }
 
-/// What signals ask for, or a reader in this process.
-struct Asked {
-    /// SIGTERM and SIGINT.
-    to_stop: Stop,
-    /// SIGHUP.
-    to_reload: Either,
-}
-
-impl Asked {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            to_stop: Stop::Signals(Either::of(&[SignalKind::terminate(), SignalKind::interrupt()])?),
-            to_reload: Either::of(&[SignalKind::hangup()])?,
-        })
-    }
-
-    /// The reader handles signals, and asks for the end by leaving.
-    fn by_a_reader(left: oneshot::Receiver<()>) -> Self {
-        Self { to_stop: Stop::Reader(left), to_reload: Either(Vec::new()) }
-    }
-}
-
-/// Who asks for the end.
-enum Stop {
-    Signals(Either),
-    Reader(oneshot::Receiver<()>),
-}
-
-impl Stop {
-    async fn next(&mut self) {
-        match self {
-            Self::Signals(signals) => signals.next().await,
-            // It is an error that asks: the other half is gone.
-            Self::Reader(left) => drop(left.await),
-        }
-    }
-}
-
-/// Signals that ask for the same.
-struct Either(Vec<Signal>);
-
-impl Either {
-    fn of(kinds: &[SignalKind]) -> std::io::Result<Self> {
-        kinds.iter().map(|&kind| signal(kind)).collect::<Result<_, _>>().map(Self)
-    }
-
-    async fn next(&mut self) {
-        if self.0.is_empty() {
-            return std::future::pending().await;
-        }
-        futures::future::select_all(self.0.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
-    }
-}
-
 impl App<'_> {
     /// `None` when it was asked to stop; else how the aggregation ended by itself: the collecting thread
     /// failed and says why, or nobody reads the output any more.
@@ -449,170 +394,10 @@ impl App<'_> {
     }
 }
 
-/// Keys whose change cannot be taken over by running probes.
-fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let (a, b) = (&old.limits, &new.limits);
-    let changed = [
-        ("limits.flows", a.flows != b.flows),
-        ("limits.event_ring", a.event_ring != b.event_ring),
-        ("limits.payload_ring", a.payload_ring != b.payload_ring),
-        ("limits.process_ring", a.process_ring != b.process_ring),
-        ("signals", old.signals != new.signals),
-        ("api", old.api != new.api),
-        ("history", old.history != new.history),
-        ("log.level", old.log != new.log),
-    ];
-    changed.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
-}
-
 fn cannot_run(e: ProbeError) -> anyhow::Result<Exit> {
     if !e.is_unsupported_host() {
         return Err(e.into());
     }
     tracing::error!("netsonde cannot run here: {e}");
     Ok(Exit::CannotRun)
-}
-
-fn tell_systemd(state: &[NotifyState<'_>]) {
-    // Fails only when nobody listens.
-    if let Err(e) = sd_notify::notify(state) {
-        tracing::debug!(error = %e, "the service manager was not told");
-    }
-}
-
-/// Feeds systemd's watchdog as long as every stage gets on and sweeps come in, so that a daemon that is stuck is
-/// started anew.
-struct Watchdog {
-    /// The limit of systemd, and when it is time.
-    ticks: Option<(Duration, tokio::time::Interval)>,
-    status: watch::Receiver<Status>,
-    progress: Arc<Progress>,
-    sweeps: u64,
-    last_sweep: tokio::time::Instant,
-    stuck: bool,
-}
-
-impl Watchdog {
-    fn new(status: watch::Receiver<Status>, progress: Arc<Progress>) -> Self {
-        let ticks = sd_notify::watchdog_enabled().map(|limit| {
-            let mut ticks = tokio::time::interval(limit / 2);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            (limit, ticks)
-        });
-        Self { ticks, status, progress, sweeps: 0, last_sweep: tokio::time::Instant::now(), stuck: false }
-    }
-
-    async fn due(&mut self) {
-        match &mut self.ticks {
-            Some((_, ticks)) => {
-                ticks.tick().await;
-            }
-            None => std::future::pending().await,
-        }
-    }
-
-    fn feed(&mut self, interval: Duration) {
-        let sweeps = self.status.borrow().sweep.count;
-        let now = tokio::time::Instant::now();
-        if sweeps != self.sweeps {
-            (self.sweeps, self.last_sweep) = (sweeps, now);
-        }
-        let patience = self.ticks.as_ref().map_or(LEAST_PATIENCE, |(limit, _)| (*limit).max(LEAST_PATIENCE));
-        let late = now - self.last_sweep > interval * 2 + patience;
-        let what = self.progress.stuck(patience).map(Stage::name).or(late.then_some("sweeps"));
-        match what {
-            None => {
-                self.stuck = false;
-                tell_systemd(&[NotifyState::Watchdog]);
-            }
-            Some(what) => {
-                if !self.stuck {
-                    tracing::error!(what, "a stage is stuck: the watchdog is not fed");
-                }
-                self.stuck = true;
-            }
-        }
-    }
-}
-
-fn settings(config: &Config) -> Settings {
-    // What listens is audited whether or not events of it are written.
-    let events = config.events.enabled.iter().chain([&EventKind::Listen]);
-    Settings {
-        events: events.map(|kind| kind.word().to_owned()).collect(),
-        events_per_second: config.events.rate_limit.map_or(0, |limit| limit.get().into()),
-        keep_client_address: config.metrics.any_carries(FlowAttribute::ClientAddress),
-        dns_ports: config.dns.all_ports(),
-        tls_ports: config.tls.ports.clone(),
-        payloads_per_second: config.dns.messages_per_second.map_or(0, NonZeroU32::get),
-        keep_arguments: config.process.command_line,
-        program_statistics: config.own.program_statistics,
-        selection: Selection::new(&config.select).in_kernel(),
-    }
-}
-
-/// How the probes are loaded.
-pub fn options(config: &Config) -> Options {
-    let switches = [
-        ("tcp", config.signals.tcp),
-        ("udp", config.signals.udp),
-        ("dns", config.signals.dns),
-        ("tls", config.signals.tls),
-    ];
-    let disabled = switches.into_iter().filter(|(_, on)| !on).map(|(name, _)| name.to_owned()).collect();
-    Options {
-        disabled,
-        sweep_only: false,
-        sizes: Sizes {
-            flows: config.limits.flows.get(),
-            event_ring: config.limits.event_ring.get(),
-            payload_ring: config.limits.payload_ring.get(),
-            process_ring: config.limits.process_ring.get(),
-        },
-        legacy_hierarchy: legacy_hierarchy(),
-        settings: settings(config),
-    }
-}
-
-fn exporters(config: &Config, environment: Environment<'_>) -> anyhow::Result<Exporters> {
-    let mut destinations = Vec::new();
-    destinations.extend(config.export.otlp.iter().cloned().map(Box::new).map(Destination::Otlp));
-    destinations.extend(config.export.files.iter().cloned().map(Destination::File));
-    if config.export.console {
-        // https://no-color.org
-        let plain = environment("NO_COLOR").is_some_and(|v| !v.is_empty());
-        destinations.push(Destination::Console { color: !plain && std::io::stdout().is_terminal() });
-    }
-    Exporters::start(destinations, &resource(config), &config.export.spool)
-}
-
-/// Name of this host.
-pub fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-/// The host and this service; what was configured wins.
-fn resource(config: &Config) -> Vec<(String, AttributeValue)> {
-    let host = rustix::system::uname();
-    let host_name = host_name();
-    let arch = match host.machine().to_str() {
-        Ok("x86_64") => "amd64",
-        Ok("aarch64") => "arm64",
-        _ => std::env::consts::ARCH,
-    };
-    let machine_id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    let found = [
-        ("service.name", "netsonde"),
-        ("service.version", env!("CARGO_PKG_VERSION")),
-        ("host.name", host_name.as_str()),
-        ("host.id", machine_id.trim()),
-        ("host.arch", arch),
-        ("os.type", "linux"),
-        ("os.version", &host.release().to_string_lossy()),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let mut all: std::collections::BTreeMap<String, String> =
-        found.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-    all.extend(config.resource.clone());
-    all.into_iter().map(|(key, value)| (key, AttributeValue::String(value.into()))).collect()
 }
