@@ -11,6 +11,7 @@ mod recent;
 mod series;
 mod status;
 mod task;
+mod verdict;
 
 #[cfg(test)]
 pub use identity::PROCESS_ANCESTRY;
@@ -21,9 +22,10 @@ pub use logs::process_attributes;
 pub use logs::violation::LISTEN_VIOLATION;
 pub use own::ALL as OWN_METRICS;
 pub use series::{Label, LabelValue};
+pub use status::Status;
 #[cfg(test)]
 pub use status::{DNS_EVENT_RATE_LIMITED, LISTENERS_UNTRACKED, MEMORY_SHORT};
-pub use status::{Finding, Grade, Status, judge};
 #[cfg(test)]
 pub use status::{Lacking, SweepStatus};
 pub use task::{Aggregation, Around, Command, End, Publish};
+pub use verdict::{Finding, Grade, judge};

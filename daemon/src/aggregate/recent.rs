@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::status::{Status, asked_for};
+use super::status::Status;
+use super::verdict::asked_for;
 
 /// What a verdict is on.
 pub const WINDOW_NS: u64 = 600 * 1_000_000_000;

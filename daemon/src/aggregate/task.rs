@@ -4,25 +4,27 @@ mod inventory;
 mod listening;
 mod lookups;
 mod memory;
+mod noting;
 mod tables;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use netsonde_audit::model::address_class;
 use netsonde_audit::report::Source;
+use netsonde_audit::words::Word as _;
 use netsonde_dns::questions::QuestionNames;
 use netsonde_probes::capabilities::Capability;
 use netsonde_probes::records::{Flow, FlowCounts, Listener, Owner, Role, RuleMask, SocketEventKind};
 use netsonde_probes::signals::flow::{self, MeasuredValue, Measurement};
 use netsonde_probes::signals::tcp::{attributes, metrics};
-use netsonde_probes::{Holders, Records, RingFill};
+use netsonde_probes::{Holders, Records};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use inventory::KnownPlaces;
 use listening::Listening;
-use lookups::{dns_status, names_config, question_limits, rate_limit};
+use lookups::{names_config, question_limits, rate_limit};
 use memory::{FLOWS_A_READING, Memory};
 
 use super::active::ActiveConnections;
@@ -30,22 +32,16 @@ use super::dns::{Dns, RateLimit, Sums};
 use super::hellos::Hellos;
 use super::identity::NamedFlow;
 use super::logs::Ownership;
-use super::recent::{self, Recent};
+use super::recent::Recent;
 use super::series::Store;
-use super::status::{
-    ApiStatus, DNS_EVENT_RATE_LIMITED, DestinationStatus, LISTENERS_UNTRACKED, Lacking, LaneStatus, Loss,
-    MEMORY_SHORT, ProcessStatus, ProgramStatus, RingStatus, RuleStatus, SeriesStatus, SignalStatus,
-    SpoolStatus, Status, SweepStatus,
-};
+use super::status::{Lacking, Status};
 use super::{logs, own};
 use crate::api::Counts;
 use crate::audit::{Circumstances, Live, Snapshot, Taker};
 use crate::collect::{Collected, Reading, SweepReport};
 use crate::config::{Config, EventKind};
 use crate::enrich::{Clock, Masker, Names, OwnProcess, Process, ProcessTable, SearchSuffixes, Users};
-use crate::export::{
-    DestinationStatistics, Exporters, LossReason, Signal, SignalStatistics, SpoolState, SpoolStatistics,
-};
+use crate::export::{Exporters, LossReason, Signal};
 use crate::history::Recorder;
 use crate::memory::Moment;
 use crate::progress::{Progress, Stage};
@@ -601,7 +597,7 @@ impl Aggregation {
             };
             let one = Measurement {
                 metric: &metrics::LISTENERS,
-                label: Some((&attributes::ADDRESS_CLASS, address_class(listener.address))),
+                label: Some((&attributes::ADDRESS_CLASS, address_class(listener.address).word())),
                 value: MeasuredValue::Sum(1),
             };
             self.listeners.add(Some(&flow), [one].into_iter(), now, now);
@@ -624,177 +620,5 @@ impl Aggregation {
     /// Name of the owner's user; the kernel has none.
     fn user(&mut self, owner: Owner) -> Option<Arc<str>> {
         user_id(owner).map(|uid| self.users.name(uid))
-    }
-
-    fn note(&mut self, report: &SweepReport, now: u64) {
-        let tables = self.tables(&report.tables);
-        let status = &mut self.status;
-        status.read_unix_ns = now;
-        status.signals = report
-            .signals
-            .iter()
-            .map(|s| SignalStatus {
-                name: s.name,
-                state: s.state.word(),
-                reason: s.state.reason().map(ToOwned::to_owned),
-            })
-            .collect();
-        let limited = (DNS_EVENT_RATE_LIMITED, self.dns_events_dropped);
-        let untracked = (LISTENERS_UNTRACKED, self.listening.untracked());
-        let short = (MEMORY_SHORT, self.memory.events_shed());
-        let losses = report.losses.iter().chain([&limited, &untracked, &short]);
-        status.losses = losses.map(|&(reason, count)| Loss { reason, count }).collect();
-        status.programs = report
-            .programs
-            .iter()
-            .map(|p| ProgramStatus {
-                name: p.name,
-                run_time_ns: p.run_time_ns,
-                runs: p.run_count,
-                skipped: p.recursion_misses,
-            })
-            .collect();
-        status.sweep.count += 1;
-        if let Ok(sweep) = &report.sweep {
-            let totals = &sweep.totals;
-            status.sweep = SweepStatus {
-                seconds: report.took.as_secs_f64(),
-                sockets: totals.sockets,
-                connections: totals.connections,
-                listeners: sweep.listeners.len() as u64,
-                unowned: totals.unowned,
-                namespaces: totals.namespaces,
-                namespaces_missed: totals.namespaces_missed,
-                // The overflow entry is always there, and is no flow.
-                flows: sweep.flows.len().saturating_sub(1) as u64,
-                flow_limit: report.flow_capacity.into(),
-                ..status.sweep
-            };
-        }
-        let table = self.processes.statistics();
-        status.processes = ProcessStatus {
-            tracked: table.tracked,
-            limit: self.config.limits.processes.get().into(),
-            evicted: table.evicted,
-            repaired: table.repaired,
-            unattributed: self.unattributed,
-            cgroups: table.cgroups,
-            cgroups_evicted: table.cgroups_evicted,
-        };
-        self.selections.count_in_kernel(&report.rule_matches);
-        let matches = self.selections.matches();
-        status.selection =
-            matches.map(|(name, matches)| RuleStatus { name: name.to_owned(), matches }).collect();
-        status.dns = dns_status(&self.dns, &self.questions, &self.names);
-        status.dns.names_limit = self.config.dns.names.get().into();
-        status.lag_seconds = std::mem::take(&mut self.lag_ns) as f64 / 1e9;
-        let ring = |r: &RingFill| RingStatus { name: r.name, fill: r.fill, limit: r.limit };
-        status.rings = report.rings.iter().map(ring).collect();
-        status.hellos = self.hellos.outcomes();
-        status.history = self.listening.history();
-        status.violations = self.listening.violations();
-        let (store, listeners) = (self.series.statistics(), self.listeners.statistics());
-        status.series = SeriesStatus {
-            held: store.series + listeners.series,
-            limit: self.series.limit(),
-            folded: store.folded + self.listeners_folded,
-            expired: store.expired,
-            shed: store.shed,
-        };
-        status.memory = self.memory.status();
-        status.view = self.view.losses().by_reason().to_vec();
-        status.tables = tables;
-        let api = &self.around.api;
-        status.api = ApiStatus {
-            clients: api.clients(),
-            limit: self.config.api.clients.get().into(),
-            requests: api.requests(),
-            refused: api.refused(),
-        };
-        status.destinations = self.exporters.statistics().iter().map(destination_status).collect();
-        status.recent = self.recent.take(Clock::read().boot_ns(), &recent::troubles(status));
-    }
-}
-
-fn destination_status(of: &DestinationStatistics) -> DestinationStatus {
-    let unix_ns = |t: std::time::SystemTime| {
-        let since = t.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-    };
-    DestinationStatus {
-        name: of.name.clone(),
-        signals: vec![lane_status(Signal::Metrics, &of.metrics), lane_status(Signal::Logs, &of.logs)],
-        last_error: of.last_error.clone(),
-        last_success_unix_ns: of.last_success.map(unix_ns),
-    }
-}
-
-fn lane_status(signal: Signal, of: &SignalStatistics) -> LaneStatus {
-    let mut outcomes = vec![("delivered", of.delivered), ("rejected", of.rejected)];
-    outcomes.extend(LossReason::ALL.iter().map(|&reason| (reason.name(), of.lost(reason))));
-    LaneStatus {
-        signal: signal.name(),
-        outcomes,
-        failures: of.failures,
-        waiting: of.pending(),
-        restored: of.restored,
-        queue_bytes: of.queue_bytes,
-        spool: (of.spool.state != SpoolState::Off).then(|| spool_status(&of.spool)),
-    }
-}
-
-fn spool_status(of: &SpoolStatistics) -> SpoolStatus {
-    // A clock that was set back makes nothing older.
-    let age = of.oldest.and_then(|oldest| oldest.elapsed().ok());
-    SpoolStatus {
-        state: of.state.name(),
-        error: of.error.clone(),
-        bytes: of.bytes,
-        limit: of.limit,
-        records: of.records,
-        oldest_seconds: age.unwrap_or_default().as_secs_f64(),
-    }
-}
-
-/// How far a listening address reaches. Shared and unique local addresses count as private
-/// (RFC 1918, RFC 6598, RFC 4193), link-local ones as well (RFC 3927, RFC 4291).
-fn address_class(address: IpAddr) -> &'static str {
-    let private = match address {
-        IpAddr::V4(v4) => {
-            let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
-            v4.is_private() || v4.is_link_local() || shared
-        }
-        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
-    };
-    match address {
-        _ if address.is_unspecified() => "any",
-        _ if address.is_loopback() => "loopback",
-        _ if private => "private",
-        _ => "public",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_have_their_class() {
-        for (address, class) in [
-            ("0.0.0.0", "any"),
-            ("::", "any"),
-            ("127.0.0.53", "loopback"),
-            ("::1", "loopback"),
-            ("192.168.1.1", "private"),
-            ("100.64.0.1", "private"),
-            ("169.254.1.1", "private"),
-            ("fd00::1", "private"),
-            ("fe80::1", "private"),
-            ("100.128.0.1", "public"),
-            ("8.8.8.8", "public"),
-            ("2001:db8::1", "public"),
-        ] {
-            assert_eq!(address_class(address.parse().expect("an address")), class, "{address}");
-        }
     }
 }
