@@ -10,7 +10,6 @@ use super::raw;
 use super::reader::Reader;
 use super::units::{format_size, parse_duration, parse_size};
 use super::validate::{absolute, positive};
-use crate::view::Bounds;
 
 const DEFAULT_SOCKET: &str = "/run/netsonde/netsonde.sock";
 const DEFAULT_GROUP: &str = "netsonde";
@@ -22,6 +21,15 @@ const HISTORY_SIZES: RangeInclusive<u64> = 1 << 20..=1 << 30;
 
 /// The credential of systemd that holds the token, where none is named (`LoadCredential=` in systemd.exec(5)).
 const CREDENTIAL: &str = "netsonde-api-token";
+
+/// How much of the past is kept in memory for readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ViewBounds {
+    /// Intervals that ended longer ago are forgotten.
+    pub age: Duration,
+    /// Bytes that intervals, and the names in them, take at most.
+    pub bytes: u64,
+}
 
 /// The local API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +45,7 @@ pub struct Api {
     /// Clients at once.
     pub clients: NonZeroU32,
     /// What of the past is kept in memory for readers: 1 minute to 24 hours, 1 MiB to 1 GiB.
-    pub history: Bounds,
+    pub history: ViewBounds,
 }
 
 /// Reads `[api]`.
@@ -64,7 +72,7 @@ pub fn read(reader: &mut Reader<'_>, raw: raw::Api) -> Api {
         reader.problem("api.listen", &place, message);
     }
     let clients = reader.value("api.clients", raw.clients, DEFAULT_CLIENTS, |n| positive(*n, 4096));
-    let history = Bounds {
+    let history = ViewBounds {
         age: reader.value("api.history", raw.history, DEFAULT_HISTORY, |text| {
             parse_duration(&text.0, &HISTORY_RANGE)
         }),

@@ -35,7 +35,7 @@ mod units;
 mod validate;
 mod words;
 
-pub use api::Api;
+pub use api::{Api, ViewBounds};
 pub use dns::Dns;
 pub use document::ConfigError;
 pub use history::HistoryConfig;

@@ -18,7 +18,6 @@ pub mod tests;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 pub use events::{Events, Told};
 pub use frames::StoredFrame;
@@ -27,15 +26,6 @@ pub use processes::ProcessTotals;
 pub use recorder::Recorder;
 
 use crate::telemetry::{AttributeValue, MetricData};
-
-/// How much is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Intervals that ended longer ago are forgotten.
-    pub age: Duration,
-    /// Bytes that intervals, and the names in them, take at most.
-    pub bytes: u64,
-}
 
 #[derive(Default)]
 struct Shared {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use netsonde_probes::records::{Owner, ProcessId};
 use netsonde_probes::signals::flow::Measurement;
 
+use super::View;
 use super::frames::StoredFrame;
 use super::identities::{Identities, Named};
 use super::pending::Pending;
 use super::processes::Processes;
-use super::{Bounds, View};
 use crate::aggregate::{Label, LabelValue, NamedFlow, SeriesIdentity};
-use crate::config::FlowAttribute;
+use crate::config::{FlowAttribute, ViewBounds};
 use crate::enrich::Clock;
 use crate::telemetry::{AttributeValue, LogRecord, MetricData};
 
@@ -80,7 +80,7 @@ impl Losses {
 #[derive(Debug)]
 pub struct Recorder {
     view: View,
-    bounds: Bounds,
+    bounds: ViewBounds,
     /// Bytes at most now: less than configured where memory runs short.
     bytes: u64,
     of_flows: BTreeSet<FlowAttribute>,
@@ -100,7 +100,7 @@ pub struct Recorder {
 impl Recorder {
     /// Begins with an interval that runs.
     #[must_use]
-    pub fn new(bounds: Bounds, now_unix_ns: u64) -> Self {
+    pub fn new(bounds: ViewBounds, now_unix_ns: u64) -> Self {
         Self {
             view: View::default(),
             bounds,

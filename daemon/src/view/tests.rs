@@ -1,6 +1,7 @@
 //! From what is measured to what readers get.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use netsonde_probes::records::{Owner, ProcessId, Role, Transport};
 use netsonde_probes::signals::dns::metrics::QUESTION_NAME;
@@ -12,10 +13,11 @@ use netsonde_view::model::{FlowFrame, History, Quantiles};
 use super::recorder::Losses;
 use super::*;
 use crate::aggregate::{LabelValue, NamedFlow};
+use crate::config::ViewBounds;
 use crate::enrich::{Clock, Process};
 
 const SECOND: u64 = 1_000_000_000;
-const BOUNDS: Bounds = Bounds { age: Duration::from_secs(100), bytes: 1 << 20 };
+const BOUNDS: ViewBounds = ViewBounds { age: Duration::from_secs(100), bytes: 1 << 20 };
 
 fn process(pid: u32) -> Arc<Process> {
     let init = Arc::new(Process::example(ProcessId { pid: 1, start_ns: 1 }, "/sbin/init", None));
@@ -51,7 +53,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(bounds: Bounds) -> Self {
+    fn new(bounds: ViewBounds) -> Self {
         Self { recorder: Recorder::new(bounds, 1000 * SECOND), clock: Clock::read(), seconds: 1000 }
     }
 
@@ -181,7 +183,7 @@ fn the_oldest_intervals_go_by_age_and_by_size_and_the_latter_is_counted() {
     assert_eq!(scene.history(0).frames.len(), 100);
     assert_eq!(scene.recorder.losses(), Losses::default());
 
-    let mut scene = Scene::new(Bounds { age: Duration::from_secs(100), bytes: 64 << 10 });
+    let mut scene = Scene::new(ViewBounds { age: Duration::from_secs(100), bytes: 64 << 10 });
     for _ in 0..150 {
         for port in 1..40 {
             scene.add(&flow(port), &[bytes("transmit", 1), bytes("receive", 1000)]);
@@ -199,7 +201,7 @@ fn the_oldest_intervals_go_by_age_and_by_size_and_the_latter_is_counted() {
 
 #[test]
 fn flows_that_find_no_room_are_summed_and_counted() {
-    let mut scene = Scene::new(Bounds { age: Duration::from_secs(100), bytes: 32 << 10 });
+    let mut scene = Scene::new(ViewBounds { age: Duration::from_secs(100), bytes: 32 << 10 });
     for port in 1..=100 {
         scene.add(&flow(port), &[bytes("transmit", 1)]);
     }
@@ -218,7 +220,7 @@ fn flows_that_find_no_room_are_summed_and_counted() {
 
 #[test]
 fn flows_that_nearly_fill_the_room_of_names_cost_no_history() {
-    let mut scene = Scene::new(Bounds { age: Duration::from_secs(100), bytes: 256 << 10 });
+    let mut scene = Scene::new(ViewBounds { age: Duration::from_secs(100), bytes: 256 << 10 });
     let room = (256 << 10) / 8 * 3;
     let bytes_of_one = scene.add(&flow(1), &[]).bytes();
     let flows = u16::try_from(room / bytes_of_one * 95 / 100).expect("few");
