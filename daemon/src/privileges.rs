@@ -24,6 +24,9 @@ const FILES_OF_OTHERS: CapabilitySet = CapabilitySet::DAC_OVERRIDE;
 ///
 /// When the kernel refuses, which it has no reason to.
 pub fn seal() -> io::Result<()> {
+    // Before 6.4 (commit ddc65971bb67, PR_GET_AUXV) rustix reads what the kernel told this process at its start, of which
+    // this is a part, from /proc/self/auxv when it is first asked, and that is closed from here on: it would panic.
+    let _known_from_here_on = rustix::param::page_size();
     set_no_new_privs(true)?;
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
