@@ -37,11 +37,18 @@ struct Reading {
 
 /// Bytes in memory, of /proc/PID/status (proc_pid_status(5)).
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Memory {
+pub struct Memory {
     /// `VmRSS`: with the binary and the rings that are shared with the kernel.
-    resident: u64,
+    pub resident: u64,
     /// `RssAnon`: the heap and the stacks.
     anonymous: u64,
+}
+
+impl Memory {
+    /// Of a process, now.
+    pub fn of(process: u32) -> Result<Self> {
+        parse_status(&fs::read_to_string(format!("/proc/{process}/status"))?)
+    }
 }
 
 impl Growth {
@@ -96,9 +103,8 @@ fn grow(subject: &Subject, kind: Kind) -> Result<Growth> {
 fn read(daemon: &Daemon) -> Result<Reading> {
     let now = u64::try_from(jiff::Timestamp::now().as_nanosecond())?;
     let telemetry = daemon.wait("its sweeps", |telemetry| tracked_after(telemetry, now).len() >= EXPORTS)?;
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid()))?;
     let tracked = *tracked_after(&telemetry, now).last().context("no export")?;
-    Ok(Reading { memory: parse_status(&status)?, tracked })
+    Ok(Reading { memory: Memory::of(daemon.pid())?, tracked })
 }
 
 /// How many processes the daemon said it tracked, in each export after this Unix time in nanoseconds.
