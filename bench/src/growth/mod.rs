@@ -5,6 +5,7 @@
 mod connections;
 mod fit;
 mod flows;
+mod holders;
 mod pairs;
 mod processes;
 mod series;
@@ -27,7 +28,7 @@ pub struct Dimension {
 }
 
 /// All of them, in the order in which they are measured.
-pub const DIMENSIONS: [Dimension; 5] = [
+pub const DIMENSIONS: [Dimension; 6] = [
     Dimension {
         name: "growth-connections",
         about: "cost against connections a second",
@@ -38,6 +39,11 @@ pub const DIMENSIONS: [Dimension; 5] = [
         name: "growth-processes",
         about: "cost against living processes",
         measure: processes::measure,
+    },
+    Dimension {
+        name: "growth-holders",
+        about: "cost against processes that hold one listener",
+        measure: holders::measure,
     },
     Dimension { name: "growth-flows", about: "cost against flows an interval", measure: flows::measure },
     Dimension { name: "growth-series", about: "cost against exported series", measure: series::measure },
@@ -57,7 +63,9 @@ pub fn measure(name: &str, plan: &Plan) -> Option<Result<Vec<(String, Content)>>
 fn points(scope: Scope, all: &[usize]) -> Vec<usize> {
     match scope {
         Scope::Full => all.to_vec(),
-        Scope::Quick => [all.first(), all.get(all.len() / 2), all.last()].into_iter().flatten().copied().collect(),
+        Scope::Quick => {
+            [all.first(), all.get(all.len() / 2), all.last()].into_iter().flatten().copied().collect()
+        }
     }
 }
 
@@ -108,12 +116,16 @@ impl Course {
         fit::growth(of, cost, unit, &values(&self.rest), &points)
     }
 
-    /// What every dimension costs that has to do with sweeps.
+    /// What every dimension costs that has to do with sweeps. Not by the clock: what else runs on the host makes a long
+    /// sweep longer than its share.
     fn of_sweeps(&self, of: &str) -> Vec<(&'static str, Growth)> {
         vec![
-            ("time", self.growth(of, "time of one sweep", "ms", Sample::sweep_ms)),
+            ("sweep", self.growth(of, "processor time of one sweep", "ms", Sample::sweeping_ms_a_sweep)),
             ("bpf", self.growth(of, "time in BPF for one sweep", "ms", Sample::bpf_ms_a_sweep)),
-            ("cpu", self.growth(of, "processor time of one sweep and its export", "ms", Sample::cpu_ms_a_sweep)),
+            (
+                "cpu",
+                self.growth(of, "processor time of one sweep and its export", "ms", Sample::cpu_ms_a_sweep),
+            ),
             ("memory", self.growth(of, "resident memory", "bytes", |sample| sample.resident as f64)),
         ]
     }

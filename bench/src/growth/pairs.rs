@@ -89,7 +89,8 @@ mod tests {
     fn each_has_an_address_of_its_own_and_they_are_busy_until_they_are_stopped() {
         let mut pairs = Pairs::new().unwrap();
         pairs.grow(300).unwrap();
-        let mut addresses: Vec<_> = pairs.pairs.iter().map(|(client, _)| client.peer_addr().unwrap()).collect();
+        let mut addresses: Vec<_> =
+            pairs.pairs.iter().map(|(client, _)| client.peer_addr().unwrap()).collect();
         addresses.sort_unstable();
         addresses.dedup();
         assert_eq!(addresses.len(), 300);

@@ -45,7 +45,8 @@ pub fn measure(plan: &Plan) -> Result<Vec<(&'static str, Growth)>> {
     ensure!(folded == 0, "{folded} measurements were folded");
     watch.stop()?;
     let growth = |cost: &str, unit: &str, of: fn(&Point) -> &Vec<f64>| {
-        let points: Vec<_> = grown.iter().map(|point| (point.series - rest.series, of(point).clone())).collect();
+        let points: Vec<_> =
+            grown.iter().map(|point| (point.series - rest.series, of(point).clone())).collect();
         fit::growth("exported series", cost, unit, of(&rest), &points)
     };
     Ok(vec![

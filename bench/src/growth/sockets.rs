@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use netsonde_tests::program::{Running, python};
 use serde::Deserialize;
 
-use super::watch::Watch;
+use super::watch::{Sample, Watch};
 use super::{Course, points};
 use crate::Plan;
 use crate::results::Growth;
@@ -34,5 +34,8 @@ pub fn measure(plan: &Plan) -> Result<Vec<(&'static str, Growth)>> {
     }
     drop(running);
     watch.stop()?;
-    Ok(course.of_sweeps("open sockets"))
+    let of = "open sockets";
+    let mut growths = course.of_sweeps(of);
+    growths.push(("time", course.growth(of, "time of one sweep", "ms", Sample::sweep_ms)));
+    Ok(growths)
 }
