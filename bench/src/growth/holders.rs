@@ -5,13 +5,12 @@ use anyhow::{Context, Result};
 use netsonde_tests::program::{Running, python};
 
 use super::watch::Watch;
-use super::{Course, points};
+use super::{Course, Growths, points};
 use crate::Plan;
-use crate::results::Growth;
 
 const HOLDERS: [usize; 5] = [100, 300, 1_000, 3_000, 10_000];
 
-pub fn measure(plan: &Plan) -> Result<Vec<(&'static str, Growth)>> {
+pub fn measure(plan: &Plan) -> Result<Growths> {
     let watch = Watch::start(plan, "")?;
     let mut course = Course::begin(plan.scope, &watch)?;
     for wanted in points(plan.scope, &HOLDERS) {

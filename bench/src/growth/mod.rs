@@ -24,8 +24,11 @@ pub struct Dimension {
     pub name: &'static str,
     /// What it is, for people.
     pub about: &'static str,
-    measure: fn(&Plan) -> Result<Vec<(&'static str, Growth)>>,
+    measure: fn(&Plan) -> Result<Growths>,
 }
+
+/// What each of a dimension's costs grows like, by the end of its result's name.
+type Growths = Vec<(&'static str, Growth)>;
 
 /// All of them, in the order in which they are measured.
 pub const DIMENSIONS: [Dimension; 6] = [
@@ -52,7 +55,7 @@ pub const DIMENSIONS: [Dimension; 6] = [
 /// Measures the dimension of this name, if there is one; a result for each of its costs, with the result's name.
 pub fn measure(name: &str, plan: &Plan) -> Option<Result<Vec<(String, Content)>>> {
     let dimension = DIMENSIONS.iter().find(|dimension| dimension.name == name)?;
-    let named = |growths: Vec<(&'static str, Growth)>| {
+    let named = |growths: Growths| {
         let named = |(cost, growth)| (format!("{name}-{cost}"), Content::Growth(growth));
         growths.into_iter().map(named).collect()
     };
@@ -118,7 +121,7 @@ impl Course {
 
     /// What every dimension costs that has to do with sweeps. Not by the clock: what else runs on the host makes a long
     /// sweep longer than its share.
-    fn of_sweeps(&self, of: &str) -> Vec<(&'static str, Growth)> {
+    fn of_sweeps(&self, of: &str) -> Growths {
         vec![
             ("sweep", self.growth(of, "processor time of one sweep", "ms", Sample::sweeping_ms_a_sweep)),
             ("bpf", self.growth(of, "time in BPF for one sweep", "ms", Sample::bpf_ms_a_sweep)),

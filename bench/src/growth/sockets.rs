@@ -5,9 +5,8 @@ use netsonde_tests::program::{Running, python};
 use serde::Deserialize;
 
 use super::watch::{Sample, Watch};
-use super::{Course, points};
+use super::{Course, Growths, points};
 use crate::Plan;
-use crate::results::Growth;
 
 const SOCKETS: [usize; 5] = [1_000, 3_000, 10_000, 30_000, 100_000];
 /// Of one process: less than the 20,000 files that it may open on a small host, and than there are ephemeral ports.
@@ -19,7 +18,7 @@ struct Held {
     sockets: usize,
 }
 
-pub fn measure(plan: &Plan) -> Result<Vec<(&'static str, Growth)>> {
+pub fn measure(plan: &Plan) -> Result<Growths> {
     let watch = Watch::start(plan, "")?;
     let mut course = Course::begin(plan.scope, &watch)?;
     let (mut running, mut held) = (Vec::new(), 0);

@@ -250,11 +250,11 @@ mod tests {
     fn a_thread_is_found_by_its_name() {
         let named = thread::Builder::new().name("bench-thread".into());
         let (ends, end) = std::sync::mpsc::channel::<()>();
-        let one = named.spawn(move || drop(end.recv())).unwrap();
+        let one = named.spawn(move || end.recv().is_err()).unwrap();
         let found = command::until(PATIENCE, || Ok(thread_named(std::process::id(), "bench-thread").is_ok()));
         assert!(found.unwrap());
         drop(ends);
-        one.join().unwrap();
+        assert!(one.join().unwrap());
         assert!(thread_named(std::process::id(), "no such thread").is_err());
     }
 
