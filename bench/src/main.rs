@@ -12,12 +12,13 @@ mod memory;
 mod observers;
 mod page;
 mod processes;
+mod render;
 mod results;
 mod rounds;
 mod statistics;
 mod workloads;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -51,6 +52,9 @@ struct Arguments {
     /// The directory that numbers are written to.
     #[arg(long)]
     output: Option<PathBuf>,
+    /// Writes docs/benchmarks.md and the numbers in other pages from bench/results, and measures nothing.
+    #[arg(long, conflicts_with_all = ["quick", "only", "output"])]
+    render: bool,
     /// Says what can be measured, and measures nothing.
     #[arg(long)]
     list: bool,
@@ -89,10 +93,14 @@ const OTHERS: [Entry; 6] = [
     Entry { name: "page", about: "the web page with many flows", measure: page::measure },
 ];
 
+/// All that can be measured, in the order in which it is done.
+fn names() -> Vec<&'static str> {
+    workloads::NAMES.into_iter().chain(OTHERS.iter().map(|entry| entry.name)).collect()
+}
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let names: Vec<&str> =
-        workloads::NAMES.into_iter().chain(OTHERS.iter().map(|entry| entry.name)).collect();
+    let names = names();
     if arguments.list {
         OTHERS.iter().for_each(|Entry { name, about, .. }| println!("{name:<24} {about}"));
         workloads::NAMES.iter().for_each(|name| println!("{name:<24} a load, with netsonde and without"));
@@ -100,6 +108,13 @@ fn main() -> Result<()> {
     }
     if let Some(unknown) = arguments.only.iter().find(|only| !names.contains(&only.as_str())) {
         bail!("nothing is named {unknown}; there are {}", names.join(", "));
+    }
+    if arguments.render {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let changed = render::write(&root, &results::quoted())?;
+        changed.iter().for_each(|path| println!("{}", path.display()));
+        println!("{} pages and pictures changed", changed.len());
+        return Ok(());
     }
     let _host = host::Host::acquire()?;
     let netsonde = match &arguments.netsonde {
