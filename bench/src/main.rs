@@ -6,6 +6,7 @@ mod audit;
 mod bpf;
 mod export_size;
 mod facts;
+mod held;
 mod idle;
 mod living;
 mod memory;
@@ -14,7 +15,9 @@ mod page;
 mod processes;
 mod results;
 mod rounds;
+mod series;
 mod statistics;
+mod told;
 mod workloads;
 
 use std::path::PathBuf;
@@ -54,6 +57,12 @@ struct Arguments {
     /// Says what can be measured, and measures nothing.
     #[arg(long)]
     list: bool,
+    /// Holds so many connections open until its input ends, and measures nothing.
+    #[arg(long, hide = true)]
+    hold: Option<usize>,
+    /// A hundredth of them is used each second.
+    #[arg(long, hide = true, requires = "hold")]
+    active: bool,
 }
 
 /// What a measurement needs to know.
@@ -91,6 +100,9 @@ const OTHERS: [Entry; 6] = [
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if let Some(connections) = arguments.hold {
+        return held::hold(connections, arguments.active);
+    }
     let names: Vec<&str> =
         workloads::NAMES.into_iter().chain(OTHERS.iter().map(|entry| entry.name)).collect();
     if arguments.list {
