@@ -13,7 +13,7 @@ use netsonde_tests::daemon::Daemon;
 use serde_json::Value;
 
 use crate::Plan;
-use crate::observers::Subject;
+use crate::observers::{Subject, cpu_seconds};
 use crate::results::{Content, Figure};
 use crate::series::{SERVICES, Traffic};
 
@@ -36,6 +36,8 @@ struct Host {
     series: u64,
     metrics: Size,
     record: Size,
+    /// Seconds of the daemon's threads for an interval.
+    cpu: f64,
 }
 
 /// Of metrics for an interval, of logs for a record.
@@ -55,8 +57,8 @@ pub fn measure(plan: &Plan) -> Result<Content> {
 }
 
 impl Host {
-    fn figures(&self) -> [Figure; 6] {
-        let Self { name, flows, series, metrics, record } = self;
+    fn figures(&self) -> [Figure; 7] {
+        let Self { name, flows, series, metrics, record, cpu } = self;
         let figure = |suffix: &str, title: String, unit, value: f64| {
             Figure::of(&format!("{name}-{suffix}"), &title, unit, &[value])
         };
@@ -71,6 +73,7 @@ impl Host {
                 "bytes",
                 metrics.gzipped as f64,
             ),
+            figure("cpu", format!("{host}: processor time of an interval"), "s", *cpu),
             figure("record", format!("{host}: a log record, encoded"), "bytes", record.encoded as f64),
             figure("record-gzip", format!("{host}: a log record, with gzip"), "bytes", record.gzipped as f64),
         ]
@@ -90,7 +93,12 @@ fn host(subject: &Subject, name: &'static str, services: usize) -> Result<Host> 
     let daemon = Daemon::start_sweeping(&subject.netsonde, &configuration, INTERVAL, |_| {})?;
     let mut traffic = Traffic::start(services)?;
     let (mut metrics, mut logs, begun) = (Vec::new(), Vec::new(), Instant::now());
+    let mut cpu_before = None;
     while exports(&metrics).len() < BEFORE + EXPORTS + 1 {
+        // Between the first and the last that count there are as many intervals as there are of these.
+        if cpu_before.is_none() && exports(&metrics).len() > BEFORE {
+            cpu_before = Some(cpu_seconds(daemon.pid())?);
+        }
         ensure!(begun.elapsed() < PATIENCE, "netsonde exported {} times", exports(&metrics).len());
         let next = Instant::now() + Traffic::PERIOD;
         traffic.round()?;
@@ -99,6 +107,7 @@ fn host(subject: &Subject, name: &'static str, services: usize) -> Result<Host> 
             of.push(request);
         }
     }
+    let cpu = cpu_seconds(daemon.pid())? - cpu_before.context("no export")?;
     let status = daemon.status()?;
     let series = status["status"]["series"]["held"].as_u64().context("no series in its status")?;
     ensure!(status["status"]["series"]["folded"] == 0, "flows were folded: {}", status["status"]["series"]);
@@ -117,6 +126,7 @@ fn host(subject: &Subject, name: &'static str, services: usize) -> Result<Host> 
         series,
         metrics: middle(&sizes[BEFORE..BEFORE + EXPORTS]),
         record: Size { encoded: of_record(all_logs.encoded), gzipped: of_record(all_logs.gzipped) },
+        cpu: cpu / EXPORTS as f64,
     })
 }
 

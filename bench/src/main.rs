@@ -4,6 +4,8 @@
 
 mod audit;
 mod bpf;
+mod cpu;
+mod exchange;
 mod export_size;
 mod facts;
 mod held;
@@ -11,12 +13,15 @@ mod idle;
 mod living;
 mod memory;
 mod observers;
+mod packets;
 mod page;
 mod processes;
 mod results;
 mod rounds;
 mod series;
+mod start;
 mod statistics;
+mod sweep;
 mod told;
 mod workloads;
 
@@ -85,8 +90,12 @@ struct Entry {
 }
 
 /// What is measured besides loads, in the order in which it is done.
-const OTHERS: [Entry; 6] = [
+const OTHERS: [Entry; 10] = [
     Entry { name: "bpf", about: "what BPF takes for connections and swept sockets", measure: bpf::measure },
+    Entry { name: "packets", about: "what BPF takes for packets", measure: packets::measure },
+    Entry { name: "cpu", about: "processor time of the daemon for connections", measure: cpu::measure },
+    Entry { name: "start", about: "from the start until it is ready", measure: start::measure },
+    Entry { name: "sweep", about: "a sweep beside ss -tin", measure: sweep::measure },
     Entry { name: "process-cost", about: "what BPF takes for processes", measure: processes::measure },
     Entry { name: "memory", about: "memory at rest and for each process", measure: memory::measure },
     Entry { name: "audit", about: "netsonde audit beside ss", measure: audit::measure },

@@ -1,23 +1,19 @@
 //! Short processes: some that only come and go, and some with one connection each.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use netsonde_tests::host;
 
 use super::{Run, Workload};
+use crate::exchange::{self, ANSWER};
 use crate::processes::{self, Came};
 
-/// Bytes that each client sends, and that it is answered with.
+/// Bytes that each client sends.
 const SENT: usize = 100;
-const ANSWER: [u8; 200] = [0x5a; 200];
-/// A client that says nothing for so long is not one of these.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Fork, exec and exit, and nothing between them.
 pub struct Processes;
@@ -44,26 +40,10 @@ pub struct Churn {
 }
 
 impl Churn {
-    /// Starts the server, a thread of this process that ends with it.
+    /// Starts the server.
     pub fn start() -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let server = listener.local_addr()?;
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                // The client fails as well, and says why.
-                let _ = answer(stream);
-            }
-        });
-        Ok(Self { client: host::built("exchange")?.canonicalize()?, server })
+        Ok(Self { client: host::built("exchange")?.canonicalize()?, server: exchange::serve(SENT)? })
     }
-}
-
-/// The client has ended its half by then, or is about to.
-fn answer(mut stream: TcpStream) -> Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.read_exact(&mut [0; SENT])?;
-    stream.write_all(&ANSWER)?;
-    Ok(())
 }
 
 impl Workload for Churn {
@@ -115,16 +95,5 @@ mod tests {
             (run.rate, run.processes, run.connections, run.bytes),
             (5.0, Some(10), Some(10), Some(3000))
         );
-    }
-
-    #[test]
-    fn a_message_is_answered_with_another_and_the_end() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        client.write_all(&[1; SENT]).unwrap();
-        answer(listener.accept().unwrap().0).unwrap();
-        let mut all = Vec::new();
-        client.read_to_end(&mut all).unwrap();
-        assert_eq!(all, ANSWER);
     }
 }

@@ -52,6 +52,12 @@ impl Dns {
         Ok(Self { server, questions })
     }
 
+    /// Lookups at a steady pace; how many, and what dnsperf prints of each.
+    pub fn paced(&self, length: Duration) -> Result<(u64, String)> {
+        let text = self.ask(length, &["-v", "-Q", &PACE.to_string()])?;
+        Ok((Answered::parse(&text)?.queries, text))
+    }
+
     fn ask(&self, length: Duration, more: &[&str]) -> Result<String> {
         let mut dnsperf = Command::new("dnsperf");
         dnsperf.args(["-s", "127.0.0.1", "-p", &self.server.port.to_string(), "-d"]);

@@ -20,7 +20,7 @@ use beside::Beside;
 use bulk::Bulk;
 use churn::{Churn, Processes};
 use datagrams::SmallDatagrams;
-use dns::Dns;
+pub use dns::Dns;
 use http::Http;
 use redis::Redis;
 
