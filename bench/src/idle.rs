@@ -1,5 +1,6 @@
-//! Many connections with nothing on them, both ends in this process.
+//! Many connections with next to nothing on them, both ends in this process.
 
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use anyhow::{Context, Result};
@@ -25,6 +26,17 @@ impl Idle {
         Ok(Self { sockets })
     }
 
+    /// A byte there and a byte back on one of the connections.
+    pub fn exchange(&mut self, connection: usize) -> io::Result<()> {
+        let [client, server] = &mut self.sockets[2 * connection..2 * connection + 2] else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        client.write_all(&[1])?;
+        server.read_exact(&mut [0])?;
+        server.write_all(&[1])?;
+        client.read_exact(&mut [0])
+    }
+
     /// How many sockets they are.
     pub fn sockets(&self) -> usize {
         self.sockets.len()
@@ -37,8 +49,9 @@ mod tests {
 
     #[test]
     fn both_ends_are_open() {
-        let idle = Idle::open(10).unwrap();
+        let mut idle = Idle::open(10).unwrap();
         assert_eq!(idle.sockets(), 20);
+        idle.exchange(9).unwrap();
         let [client, server] = &idle.sockets[..2] else { panic!("no pair") };
         assert_eq!(client.peer_addr().unwrap(), server.local_addr().unwrap());
     }

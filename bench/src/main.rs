@@ -4,18 +4,26 @@
 
 mod audit;
 mod bpf;
+mod cpu;
+mod exchange;
 mod export_size;
 mod facts;
+mod held;
 mod idle;
 mod living;
 mod memory;
 mod observers;
+mod packets;
 mod page;
 mod processes;
 mod render;
 mod results;
 mod rounds;
+mod series;
+mod start;
 mod statistics;
+mod sweep;
+mod told;
 mod workloads;
 
 use std::path::{Path, PathBuf};
@@ -58,6 +66,12 @@ struct Arguments {
     /// Says what can be measured, and measures nothing.
     #[arg(long)]
     list: bool,
+    /// Holds so many connections open until its input ends, and measures nothing.
+    #[arg(long, hide = true)]
+    hold: Option<usize>,
+    /// A hundredth of them is used each second.
+    #[arg(long, hide = true, requires = "hold")]
+    active: bool,
 }
 
 /// What a measurement needs to know.
@@ -80,8 +94,12 @@ struct Entry {
 }
 
 /// What is measured besides loads, in the order in which it is done.
-const OTHERS: [Entry; 6] = [
+const OTHERS: [Entry; 10] = [
     Entry { name: "bpf", about: "what BPF takes for connections and swept sockets", measure: bpf::measure },
+    Entry { name: "packets", about: "what BPF takes for packets", measure: packets::measure },
+    Entry { name: "cpu", about: "processor time of the daemon for connections", measure: cpu::measure },
+    Entry { name: "start", about: "from the start until it is ready", measure: start::measure },
+    Entry { name: "sweep", about: "a sweep beside ss -tin", measure: sweep::measure },
     Entry { name: "process-cost", about: "what BPF takes for processes", measure: processes::measure },
     Entry { name: "memory", about: "memory at rest and for each process", measure: memory::measure },
     Entry { name: "audit", about: "netsonde audit beside ss", measure: audit::measure },
@@ -100,6 +118,9 @@ fn names() -> Vec<&'static str> {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if let Some(connections) = arguments.hold {
+        return held::hold(connections, arguments.active);
+    }
     let names = names();
     if arguments.list {
         OTHERS.iter().for_each(|Entry { name, about, .. }| println!("{name:<24} {about}"));
