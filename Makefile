@@ -84,7 +84,7 @@ bench: deps-bench ## What netsonde costs, into bench/results and from there into
 
 .PHONY: benchmarks-page
 benchmarks-page: deps ## Write docs/benchmarks.md and the numbers in other pages anew from bench/results; a test compares them
-	cargo run --locked --quiet --package netsonde-bench -- --render
+	cargo run --locked --quiet --package netsonde-bench --bin netsonde-bench -- --render
 
 .PHONY: fmt
 fmt: deps-test ## Format Rust and C

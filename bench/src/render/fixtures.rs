@@ -1,9 +1,8 @@
 //! Made-up measurements for the renderer's tests: some of each form, goals met and missed, names that SVG and Markdown must escape.
 
 use super::goals::Results;
-use crate::results::{
-    Comparison, Content, Figure, Growth, Host, Measurement, Scope, Side, Spread, Told, exponent,
-};
+use crate::growth::fit;
+use crate::results::{Comparison, Content, Figure, Host, Measurement, Scope, Side, Spread, Told};
 
 /// A measurement of this content.
 pub fn measurement(name: &str, content: Content) -> Measurement {
@@ -62,17 +61,13 @@ pub fn compared(name: &str, unit: &str, bare: f64, observers: &[(&str, &[f64])])
     measurement(name, Content::Comparison(Comparison { title, unit: unit.to_owned(), seconds: 3, sides }))
 }
 
-/// What grows with this exponent, over two decades.
-pub fn growth(name: &str, of: &str, power: f64) -> Measurement {
-    let points = [1_000.0_f64, 3_000.0, 10_000.0, 30_000.0, 100_000.0].map(|n| (n, 0.27 * n.powf(power)));
-    let content = Growth {
-        of: of.to_owned(),
-        cost: "one sweep".to_owned(),
-        unit: "us".to_owned(),
-        points: points.iter().map(|(n, cost)| (*n, Spread::of(&[cost * 0.8, *cost, cost * 1.1]))).collect(),
-        exponent: exponent(&points),
-    };
-    measurement(name, Content::Growth(content))
+/// What grows with this exponent beyond a cost at rest, over two decades.
+pub fn growth(name: &str, of: &str, cost: &str, unit: &str, power: f64) -> Measurement {
+    let points = [1_000.0_f64, 3_000.0, 10_000.0, 30_000.0, 100_000.0].map(|n| {
+        let cost = 300.0 + 0.27 * n.powf(power);
+        (n, vec![cost * 0.98, cost, cost * 1.03])
+    });
+    measurement(name, Content::Growth(fit::growth(of, cost, unit, &[299.0, 300.0, 301.0], &points)))
 }
 
 /// Some of each form.
@@ -100,6 +95,7 @@ pub fn results() -> Results {
                 ("swept-socket", "ns", &[260.0, 270.0, 300.0]),
             ],
         ),
+        figures("sweep", &[("sockets-100000-socket", "ns", &[290.0, 310.0, 390.0])]),
         figures(
             "memory",
             &[("rest", "bytes", &[14_680_064.0]), ("sockets-100000", "bytes", &[104_857_600.0])],
@@ -121,7 +117,8 @@ pub fn results() -> Results {
                 ("medium-record-gzip", "bytes", &[69.0]),
             ],
         ),
-        growth("growth-sockets", "open sockets", 1.02),
+        growth("growth-sockets-time", "open sockets", "one sweep", "us", 1.0),
+        growth("growth-sockets-memory", "open sockets", "resident memory", "KiB", 1.3),
     ];
     all.into_iter().map(|one| (one.name.clone(), one)).collect()
 }

@@ -63,13 +63,20 @@ const fn figure(
 }
 
 /// All of them, in the order in which they are shown.
-pub const GOALS: [Goal; 9] = [
+pub const GOALS: [Goal; 10] = [
     ratio("keep-alive", "keep-alive HTTP, share of the bare speed", 0.995),
     ratio("connection-per-request", "HTTP with a connection for each request, share of the bare speed", 0.97),
-    ratio("bulk", "bulk TCP, share of the bare speed", 0.995),
+    ratio("bulk", "bulk TCP, one stream, share of the bare speed", 0.995),
+    ratio("bulk-16", "bulk TCP, 16 streams, share of the bare speed", 0.995),
     ratio("dns", "DNS lookups, share of the bare speed", 0.97),
     ratio("small-udp", "small UDP datagrams, share of the bare speed", 0.96),
-    figure("sweep", "a sweep, for each idle socket", "bpf", "swept-socket", (0.4, "us")),
+    figure(
+        "sweep",
+        "a whole sweep of 100,000 idle sockets, for each of them",
+        "sweep",
+        "sockets-100000-socket",
+        (0.4, "us"),
+    ),
     figure("rest", "resident memory at rest", "memory", "rest", (25.0, "MiB")),
     figure("many-sockets", "resident memory with 100,000 sockets", "memory", "sockets-100000", (80.0, "MiB")),
     figure(
@@ -240,13 +247,16 @@ mod tests {
             let results = Results::from([(measurement.name.clone(), measurement)]);
             format!("{:#}", goal("sweep").judge(&results).unwrap_err())
         };
-        assert_eq!(judge(fixtures::figures("bpf", &[])), "the goal sweep: bpf has no figure swept-socket");
         assert_eq!(
-            judge(fixtures::figures("bpf", &[("swept-socket", "bytes", &[1.0])])),
+            judge(fixtures::figures("sweep", &[])),
+            "the goal sweep: sweep has no figure sockets-100000-socket"
+        );
+        assert_eq!(
+            judge(fixtures::figures("sweep", &[("sockets-100000-socket", "bytes", &[1.0])])),
             "the goal sweep is in us, its figure is not"
         );
         assert_eq!(
-            judge(fixtures::figures("bpf", &[("swept-socket", "ns", &[f64::NAN])])),
+            judge(fixtures::figures("sweep", &[("sockets-100000-socket", "ns", &[f64::NAN])])),
             "the figure of the goal sweep is no number"
         );
     }

@@ -102,11 +102,20 @@ fn left(root: &Path, made: &BTreeMap<PathBuf, String>) -> Result<Vec<PathBuf>> {
     Ok(left)
 }
 
-/// Measurements in the order in which they are made; others come after them, by name.
+/// Which of all that can be measured leaves a result of this name, in the order in which it is done.
+fn place(name: &str) -> Option<usize> {
+    // A dimension of growth has a result for each of its costs.
+    let cost_of = |dimension: &str| {
+        let rest = dimension.starts_with("growth-").then(|| name.strip_prefix(dimension)).flatten();
+        rest.is_some_and(|rest| rest.starts_with('-'))
+    };
+    crate::names().iter().position(|known| *known == name || cost_of(known))
+}
+
+/// Results in the order in which they are measured; those that nothing measures come after them.
 fn ordered(results: &Results) -> Vec<&Measurement> {
-    let names = crate::names();
     let mut ordered: Vec<&Measurement> = results.values().collect();
-    ordered.sort_by_key(|one| names.iter().position(|name| *name == one.name).unwrap_or(names.len()));
+    ordered.sort_by_key(|one| place(&one.name).unwrap_or(usize::MAX));
     ordered
 }
 

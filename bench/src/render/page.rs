@@ -127,10 +127,11 @@ fn figures(material: &Material<'_>) -> Option<String> {
 fn growth(material: &Material<'_>) -> Option<String> {
     let one = |measurement: &Measurement| {
         let Content::Growth(growth) = &measurement.content else { return None };
-        let Growth { of, cost, exponent, .. } = growth;
+        let Growth { of, cost, exponent, upper_exponent, .. } = growth;
+        let worse = if growth.is_worse_than_linear() { ": **worse than linear**" } else { "" };
         let name = &measurement.name;
         Some(format!(
-            "### {} for {}\n\n[`{name}`]({RESULTS}/{name}.json), exponent {exponent:.2}.\n\n{}{}\n",
+            "### {} for {}\n\n[`{name}`]({RESULTS}/{name}.json), exponent {exponent:.2}, in the upper decade {upper_exponent:.2}{worse}.\n\n{}{}\n",
             escape(cost),
             escape(of),
             picture(name, material),
@@ -140,8 +141,8 @@ fn growth(material: &Material<'_>) -> Option<String> {
     let all: Vec<String> = ordered(material.results).into_iter().filter_map(one).collect();
     (!all.is_empty()).then(|| {
         format!(
-            "## More of everything\n\nThe exponent `e` of the `cost = a · n^e` that fits best: 0 costs nothing more, 1 grows as what there is, and \
-             more than 1 would be a defect.\n\n{}",
+            "## More of everything\n\nThe exponent `e` of the `cost = rest + a · n^e` that fits best: 0 costs nothing more, 1 grows as what there is, and more than 1 \
+             would be a defect. *rest* is what it costs when there are none.\n\n{}",
             all.join("\n")
         )
     })

@@ -2,7 +2,7 @@
 
 use super::Material;
 use super::goals::{Goal, Verdict};
-use super::units::{Unit, whole};
+use super::units::{Unit, quantity, whole};
 use crate::results::{Comparison, Figure, Growth, Side, Spread};
 
 /// A table, without the end of its last line.
@@ -106,14 +106,14 @@ pub fn figures(figures: &[Figure]) -> String {
     table(&["what", "median [range]", "of"], &figures.iter().map(row).collect::<Vec<_>>())
 }
 
-/// How many there were, and the cost then.
+/// How many there were, and the cost then, from none.
 pub fn growth(growth: &Growth) -> String {
     let unit = Unit::parse(&growth.unit);
-    let row = |(n, cost): &(f64, Spread)| {
-        vec![Unit::parse("of").show(*n).trim_end_matches(" of").to_owned(), unit.show_spread(cost)]
-    };
+    let row = |(n, cost): &(f64, Spread)| vec![quantity(*n), unit.show_spread(cost)];
     let head = [escape(&growth.of), escape(&growth.cost)];
-    table(&head.each_ref().map(String::as_str), &growth.points.iter().map(row).collect::<Vec<_>>())
+    let none = std::iter::once((0.0, growth.rest));
+    let rows: Vec<_> = none.chain(growth.points.iter().copied()).map(|point| row(&point)).collect();
+    table(&head.each_ref().map(String::as_str), &rows)
 }
 
 #[cfg(test)]
@@ -148,9 +148,9 @@ mod tests {
         let bpf = fixtures::figures("bpf", &[("connection", "ns", &[3700.0, 3812.0, 4000.0])]);
         let Content::Figures { figures: all } = &bpf.content else { panic!("{bpf:?}") };
         assert!(figures(all).ends_with("| the connection | 3.81 [3.7..4] µs | 3 |"), "{}", figures(all));
-        let sockets = fixtures::growth("growth-sockets", "open sockets", 1.0);
+        let sockets = fixtures::growth("growth-sockets-time", "open sockets", "one sweep", "us", 1.0);
         let Content::Growth(of) = &sockets.content else { panic!("{sockets:?}") };
-        assert!(growth(of).contains("\n| 100,000 | 27 [21.6..29.7] ms |"), "{}", growth(of));
+        assert!(growth(of).contains("\n| 100,000 | 27.3 [26.8..28.1] ms |"), "{}", growth(of));
     }
 
     #[test]

@@ -40,6 +40,18 @@ fn the_committed_pages_are_what_the_results_say() {
 }
 
 #[test]
+fn every_goal_is_of_something_that_is_measured() {
+    for goal in GOALS {
+        assert!(
+            crate::names().contains(&goal.file()),
+            "nothing measures {}, for the goal {}",
+            goal.file(),
+            goal.name
+        );
+    }
+}
+
+#[test]
 fn the_page_has_a_verdict_for_every_goal_and_a_note_for_every_miss() {
     let (results, notes) = (fixtures::results(), explained());
     let material = Material::new(&results, &notes).unwrap();
@@ -65,7 +77,13 @@ fn the_page_shows_every_measurement_and_links_to_what_exists() {
         assert!(page.contains(&format!("(../bench/results/{name}.json)")), "{name}");
     }
     let pictures: BTreeSet<&str> = material.pictures.iter().map(|picture| picture.name.as_str()).collect();
-    let expected = ["growth-sockets", "latencies", "peers-connection-per-request", "ratios"];
+    let expected = [
+        "growth-sockets-memory",
+        "growth-sockets-time",
+        "latencies",
+        "peers-connection-per-request",
+        "ratios",
+    ];
     assert_eq!(pictures.iter().copied().collect::<Vec<_>>(), expected);
     for name in pictures {
         assert_eq!(page.matches(&format!("(benchmarks/{name}.svg)")).count(), 1, "{name}");

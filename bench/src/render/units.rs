@@ -69,6 +69,12 @@ impl Unit {
         shown.with_name(&if min == max { median } else { format!("{median} [{min}..{max}]") })
     }
 
+    /// The unit that a number of this size is shown in, and how many of it one of this unit is.
+    pub fn fitting(&self, value: f64) -> (Self, f64) {
+        let shown = self.shown(value);
+        (Self::parse(&shown.name), shown.factor)
+    }
+
     /// What a number of this size is shown in.
     fn shown(&self, value: f64) -> Shown {
         let base = value * self.scale;
@@ -123,6 +129,12 @@ impl Shown {
 /// A whole number as people read it: `109,845`.
 pub fn whole(number: u64) -> String {
     group(&number.to_string())
+}
+
+/// How many there are of something, if it is not a whole number either: `2,400`, `31.6`.
+pub fn quantity(number: f64) -> String {
+    let unit = Unit { dimension: Dimension::Count(String::new()), scale: 1.0, percent: false };
+    unit.show(number)
 }
 
 /// Commas between thousands.
@@ -208,7 +220,16 @@ mod tests {
     }
 
     #[test]
+    fn a_number_can_be_taken_to_the_unit_that_fits_it() {
+        let (unit, factor) = Unit::parse("bytes").fitting(15_000_000.0);
+        assert_eq!((unit, factor), (Unit::parse("MiB"), 1.0 / 1_048_576.0));
+        assert_eq!(Unit::parse("us").fitting(12.0), (Unit::parse("us"), 1.0));
+        assert_eq!(Unit::parse("%").fitting(12.0), (Unit::parse("%"), 1.0));
+    }
+
+    #[test]
     fn thousands_are_apart() {
+        assert_eq!((quantity(31.62), quantity(2400.0)), ("31.6".to_owned(), "2,400".to_owned()));
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(whole(number), text);
         }

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail, ensure};
 
 use super::goals::{Results, comparison, find_figure, side};
+use super::place;
 use super::units::Unit;
 use crate::results::{Content, Spread};
 
@@ -15,7 +16,7 @@ pub fn value(name: &str, results: &Results) -> Result<String> {
     let (file, rest) =
         name.split_once('/').with_context(|| format!("{name} is not of the form FILE/NAME"))?;
     let Some(measurement) = results.get(file) else {
-        ensure!(crate::names().contains(&file), "no measurement is named {file}");
+        ensure!(place(file).is_some(), "no measurement is named {file}");
         return Ok(UNMEASURED.to_owned());
     };
     let (spread, unit) = match (&measurement.content, rest.split_once('/')) {
@@ -61,19 +62,22 @@ mod tests {
         assert_eq!(value("keep-alive/netsonde/ratio"), "0.971");
         assert_eq!(value("keep-alive/bare/rate"), "109,845 requests/s");
         assert_eq!(value("keep-alive/bare/p50"), "120 µs");
-        assert_eq!(value("growth-sockets/exponent"), "1.02");
+        assert_eq!(value("growth-sockets-time/exponent"), "1.00");
         assert_eq!(value("audit/daemon-ratio"), UNMEASURED);
+        assert_eq!(value("growth-flows-cpu/exponent"), UNMEASURED);
     }
 
     #[test]
     fn unknown_names_are_errors() {
         assert_eq!(error("connection"), "connection is not of the form FILE/NAME");
+        assert_eq!(error("growth-things-cpu/exponent"), "no measurement is named growth-things-cpu");
+        assert_eq!(error("bpf-more/connection"), "no measurement is named bpf-more");
         assert_eq!(error("bfp/connection"), "no measurement is named bfp");
         assert_eq!(error("bpf/conection"), "bpf has no figure conection");
         assert_eq!(error("keep-alive/netsonde"), "keep-alive has no netsonde");
         assert_eq!(error("keep-alive/nobody/rate"), "nobody did not take part in it");
         assert_eq!(error("keep-alive/bare/ratio"), "bare has no ratio in keep-alive");
         assert_eq!(error("keep-alive/bare/speed"), "speed is none of rate, ratio, p50, p99");
-        assert_eq!(error("growth-sockets/slope"), "growth-sockets has no slope");
+        assert_eq!(error("growth-sockets-time/slope"), "growth-sockets-time has no slope");
     }
 }
