@@ -150,12 +150,10 @@ fn export_planning(material: &Material<'_>) -> Result<String> {
 mod tests {
     use super::super::fixtures;
     use super::super::goals::Results;
-    use super::super::notes::Notes;
     use super::*;
 
     fn made(name: &str, results: &Results) -> Result<String> {
-        let notes: Notes =
-            super::super::goals::GOALS.map(|goal| (goal.name.into(), "Because.".into())).into();
+        let notes = fixtures::notes();
         block(name, &Material::new(results, &notes)?, "")
     }
 

@@ -128,11 +128,11 @@ struct Material<'a> {
 }
 
 impl<'a> Material<'a> {
-    /// An error if a goal is missed and not explained.
+    /// An error if a goal is missed, or a growth worse than linear, and not explained.
     fn new(results: &'a Results, notes: &'a Notes) -> Result<Self> {
         let judge = |goal: &'static Goal| Ok((goal, goal.judge(results)?));
         let verdicts = GOALS.iter().map(judge).collect::<Result<Vec<_>>>()?;
-        notes::ensure_explained(&verdicts, notes)?;
+        notes::ensure_explained(&verdicts, results, notes)?;
         let pictures = plots::all(results)?;
         Ok(Self { results, notes, verdicts, pictures })
     }

@@ -116,6 +116,27 @@ pub fn growth(growth: &Growth) -> String {
     table(&head.each_ref().map(String::as_str), &rows)
 }
 
+/// The exponents of all growths, and the ends of their costs.
+pub fn growths(growths: &[(&str, &Growth)]) -> String {
+    let row = |(name, growth): &(&str, &Growth)| {
+        let Growth { of, cost, exponent, upper_exponent, .. } = growth;
+        let unit = Unit::parse(&growth.unit);
+        let last =
+            growth.points.last().map(|(n, cost)| format!("{} at {}", unit.show(cost.median), quantity(*n)));
+        let worse = if growth.is_worse_than_linear() { "**worse than linear**" } else { "" };
+        vec![
+            format!("[{}, by {}](#{name})", escape(cost), escape(of)),
+            unit.show(growth.rest.median),
+            last.unwrap_or_default(),
+            format!("{exponent:.2}"),
+            format!("{upper_exponent:.2}"),
+            worse.to_owned(),
+        ]
+    };
+    let head = ["cost", "at rest", "at most", "exponent", "in the upper decade", ""];
+    table(&head, &growths.iter().map(row).collect::<Vec<_>>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::fixtures;
@@ -150,6 +171,12 @@ mod tests {
         assert!(figures(all).ends_with("| the connection | 3.81 [3.7..4] µs | 3 |"), "{}", figures(all));
         let sockets = fixtures::growth("growth-sockets-time", "open sockets", "one sweep", "us", 1.0);
         let Content::Growth(of) = &sockets.content else { panic!("{sockets:?}") };
+        assert_eq!(
+            growths(&[("growth-a", of)]).lines().last(),
+            Some(
+                "| [one sweep, by open sockets](#growth-a) | 300 µs | 27.3 ms at 100,000 | 1.00 | 1.00 |  |"
+            )
+        );
         assert!(growth(of).contains("\n| 100,000 | 27.3 [26.8..28.1] ms |"), "{}", growth(of));
     }
 
