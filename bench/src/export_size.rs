@@ -42,9 +42,11 @@ struct Host {
 
 /// Of metrics for an interval, of logs for a record.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
-struct Size {
-    encoded: usize,
-    gzipped: usize,
+pub struct Size {
+    /// As it is encoded.
+    pub encoded: usize,
+    /// As it travels.
+    pub gzipped: usize,
 }
 
 /// Measures each host by a daemon of its own.
@@ -175,14 +177,16 @@ fn exports(requests: &[Request]) -> Vec<Size> {
 
 /// One OTLP request that was taken.
 #[derive(Debug, Clone, Copy)]
-struct Request {
+pub struct Request {
     at: Instant,
-    is_logs: bool,
-    size: Size,
+    /// Of logs, and not of metrics.
+    pub is_logs: bool,
+    /// Of its body.
+    pub size: Size,
 }
 
 /// A collector that takes everything and keeps its size; it ends with this process.
-fn collector() -> Result<(SocketAddr, Receiver<Request>)> {
+pub fn collector() -> Result<(SocketAddr, Receiver<Request>)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     let (sender, receiver) = mpsc::channel();

@@ -8,6 +8,7 @@ mod cpu;
 mod exchange;
 mod export_size;
 mod facts;
+mod growth;
 mod held;
 mod idle;
 mod living;
@@ -16,6 +17,7 @@ mod observers;
 mod packets;
 mod page;
 mod processes;
+mod render;
 mod results;
 mod rounds;
 mod series;
@@ -25,7 +27,7 @@ mod sweep;
 mod told;
 mod workloads;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -33,7 +35,7 @@ use clap::Parser;
 use netsonde_tests::host;
 
 use crate::observers::{Bare, Observer, Subject};
-use crate::results::{Content, Figure, Measurement, Scope};
+use crate::results::{Content, Figure, Growth, Measurement, Scope};
 
 /// Measures what netsonde costs on this machine.
 #[derive(Parser)]
@@ -59,6 +61,9 @@ struct Arguments {
     /// The directory that numbers are written to.
     #[arg(long)]
     output: Option<PathBuf>,
+    /// Writes docs/benchmarks.md and the numbers in other pages from bench/results, and measures nothing.
+    #[arg(long, conflicts_with_all = ["quick", "only", "output"])]
+    render: bool,
     /// Says what can be measured, and measures nothing.
     #[arg(long)]
     list: bool,
@@ -107,20 +112,33 @@ const OTHERS: [Entry; 10] = [
     Entry { name: "page", about: "the web page with many flows", measure: page::measure },
 ];
 
+/// All that can be measured, in the order in which it is done.
+fn names() -> Vec<&'static str> {
+    let growths = growth::DIMENSIONS.map(|dimension| dimension.name);
+    workloads::NAMES.into_iter().chain(OTHERS.iter().map(|entry| entry.name)).chain(growths).collect()
+}
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if let Some(connections) = arguments.hold {
         return held::hold(connections, arguments.active);
     }
-    let names: Vec<&str> =
-        workloads::NAMES.into_iter().chain(OTHERS.iter().map(|entry| entry.name)).collect();
+    let names = names();
     if arguments.list {
         OTHERS.iter().for_each(|Entry { name, about, .. }| println!("{name:<24} {about}"));
+        growth::DIMENSIONS.iter().for_each(|one| println!("{:<24} {}", one.name, one.about));
         workloads::NAMES.iter().for_each(|name| println!("{name:<24} a load, with netsonde and without"));
         return Ok(());
     }
     if let Some(unknown) = arguments.only.iter().find(|only| !names.contains(&only.as_str())) {
         bail!("nothing is named {unknown}; there are {}", names.join(", "));
+    }
+    if arguments.render {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let changed = render::write(&root, &results::quoted())?;
+        changed.iter().for_each(|path| println!("{}", path.display()));
+        println!("{} pages and pictures changed", changed.len());
+        return Ok(());
     }
     let _host = host::Host::acquire()?;
     let netsonde = match &arguments.netsonde {
@@ -151,20 +169,23 @@ fn main() -> Result<()> {
             continue;
         }
         let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let content = match OTHERS.iter().find(|entry| entry.name == name) {
-            Some(entry) => (entry.measure)(&plan)?,
-            None => load(name, &plan)?,
+        let contents = match (growth::measure(name, &plan), OTHERS.iter().find(|entry| entry.name == name)) {
+            (Some(growths), _) => growths?,
+            (None, Some(entry)) => vec![(name.to_owned(), (entry.measure)(&plan)?)],
+            (None, None) => vec![(name.to_owned(), load(name, &plan)?)],
         };
-        let measurement = Measurement {
-            name: name.to_owned(),
-            time,
-            scope,
-            host: facts.clone(),
-            configuration: plan.subject.configuration.clone(),
-            content,
-        };
-        println!("{measurement}");
-        measurement.write(&output)?;
+        for (name, content) in contents {
+            let measurement = Measurement {
+                name,
+                time: time.clone(),
+                scope,
+                host: facts.clone(),
+                configuration: plan.subject.configuration.clone(),
+                content,
+            };
+            println!("{measurement}");
+            measurement.write(&output)?;
+        }
     }
     println!("numbers in {}", output.display());
     Ok(())
@@ -193,12 +214,14 @@ impl std::fmt::Display for Measurement {
                 Ok(())
             }
             Content::Growth(growth) => {
-                write!(
-                    f,
-                    "{}: {} for {}, exponent {:.2}:",
-                    self.name, growth.cost, growth.of, growth.exponent
-                )?;
-                growth.points.iter().try_for_each(|(n, cost)| write!(f, " {n} {cost} {}", growth.unit))
+                let Growth { of, cost, unit, rest, exponent, upper_exponent, .. } = growth;
+                write!(f, "{}: {cost} for {of}, exponent {exponent:.2}", self.name)?;
+                write!(f, " ({upper_exponent:.2} in the upper decade)")?;
+                if growth.is_worse_than_linear() {
+                    write!(f, ", worse than linear")?;
+                }
+                write!(f, ": 0 {rest} {unit}")?;
+                growth.points.iter().try_for_each(|(n, cost)| write!(f, ", {n:.0} {cost}"))
             }
         }
     }
