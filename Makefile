@@ -82,6 +82,11 @@ bench: deps-bench ## What netsonde costs, into bench/results and from there into
 	$(SUDO) $(TARGET)/release/netsonde-bench $(ARGS)
 	$(TARGET)/release/netsonde-bench --render
 
+.PHONY: bench-quick
+bench-quick: deps-bench ## Less of it in five minutes, into target/bench, which nothing is quoted from
+	cargo build --release --locked --workspace
+	$(SUDO) $(TARGET)/release/netsonde-bench --quick $(ARGS)
+
 .PHONY: benchmarks-page
 benchmarks-page: deps ## Write docs/benchmarks.md and the numbers in other pages anew from bench/results; a test compares them
 	cargo run --locked --quiet --package netsonde-bench --bin netsonde-bench -- --render

@@ -37,7 +37,7 @@ pub fn measure(plan: &Plan) -> Result<Content> {
     ensure!(total > 0, "no program of netsonde ran");
 
     let (mut swept, mut held) = (Vec::new(), None);
-    for sockets in SOCKETS {
+    for &sockets in plan.scope.of(&SOCKETS) {
         drop(held.take());
         held = Some(Held::idle(sockets)?);
         swept.push((sockets, swept_socket(&statistics, sweeper, sockets as u64)?));

@@ -9,13 +9,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Open connections; closed on drop.
 pub struct Idle {
     sockets: Vec<TcpStream>,
+    /// Who comes later learns from it which ends are the server's.
+    _listener: TcpListener,
 }
 
 impl Idle {
     /// Opens so many connections, which are twice as many sockets.
     pub fn open(connections: usize) -> Result<Self> {
-        let limit = getrlimit(Resource::Nofile);
-        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+        allow_files()?;
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let to = listener.local_addr()?;
         let mut sockets = Vec::with_capacity(2 * connections);
@@ -23,7 +24,7 @@ impl Idle {
             let client = TcpStream::connect(to).context("cannot open that many connections")?;
             sockets.extend([client, listener.accept()?.0]);
         }
-        Ok(Self { sockets })
+        Ok(Self { sockets, _listener: listener })
     }
 
     /// A byte there and a byte back on one of the connections.
@@ -41,6 +42,12 @@ impl Idle {
     pub fn sockets(&self) -> usize {
         self.sockets.len()
     }
+}
+
+/// Lets this process open as many files as it may let itself.
+pub fn allow_files() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?)
 }
 
 #[cfg(test)]

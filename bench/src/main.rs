@@ -17,18 +17,20 @@ mod observers;
 mod packets;
 mod page;
 mod processes;
+mod quick;
 mod render;
 mod results;
 mod rounds;
 mod series;
 mod start;
 mod statistics;
+mod summary;
 mod sweep;
 mod told;
 mod workloads;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -46,7 +48,7 @@ struct Arguments {
     /// Seconds of each run.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: Option<u64>,
-    /// A few minutes in all: fewer and shorter rounds. Numbers go to target/bench unless --output says otherwise.
+    /// Less than five minutes in all: fewer loads, and fewer and shorter rounds of them. Numbers go to target/bench unless --output says otherwise.
     #[arg(long)]
     quick: bool,
     /// Only these, by their names, with commas between them.
@@ -164,8 +166,14 @@ fn main() -> Result<()> {
     };
     let facts = facts::host(&plan.subject.netsonde)?;
     println!("kernel {}, {} processors, {}", facts.kernel, facts.processors, plan.subject.netsonde.display());
+    let (begun, mut all, mut left_out) = (Instant::now(), Vec::new(), Vec::new());
     for name in names {
-        if !(arguments.only.is_empty() || arguments.only.iter().any(|only| only == name)) {
+        let is_wanted = match arguments.only.as_slice() {
+            [] => !arguments.quick || quick::has(name),
+            only => only.iter().any(|only| only == name),
+        };
+        if !is_wanted {
+            left_out.push(name);
             continue;
         }
         let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -185,9 +193,14 @@ fn main() -> Result<()> {
             };
             println!("{measurement}");
             measurement.write(&output)?;
+            all.push(measurement);
         }
     }
-    println!("numbers in {}", output.display());
+    println!("\n{}", summary::text(&all));
+    if arguments.quick && arguments.only.is_empty() {
+        println!("left out, as this was to be quick: {}", left_out.join(", "));
+    }
+    println!("numbers in {}, made in {} s", output.display(), begun.elapsed().as_secs());
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 mod blocks;
 #[cfg(test)]
 mod fixtures;
-mod goals;
+pub mod goals;
 mod notes;
 mod page;
 mod plots;
@@ -12,7 +12,7 @@ mod tables;
 mod template;
 #[cfg(test)]
 mod tests;
-mod units;
+pub mod units;
 mod values;
 
 use std::collections::BTreeMap;

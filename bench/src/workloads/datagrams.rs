@@ -70,10 +70,13 @@ fn parse_sockperf(text: &str) -> Result<Run> {
     let (sent, received) = (number(valid, "SentMessages=")?, number(valid, "ReceivedMessages=")?);
     // The last may be under way at the end.
     ensure!(received > 0.0 && sent - received <= 1.0, "sockperf lost datagrams: {valid}");
+    let datagrams = number(line("[Total Run]")?, "SentMessages=")?;
     let percentile = |name: &str| number(line(name)?, "=");
     Ok(Run {
         p50_us: Some(percentile("percentile 50.000")?),
         p99_us: Some(percentile("percentile 99.000")?),
+        // Each is answered, also the last, for which nobody waits.
+        bytes: Some(2 * datagrams as u64 * SIZE),
         ..Run::at_rate(received / number(valid, "RunTime=")?)
     })
 }
@@ -98,7 +101,8 @@ mod tests {
             )))
         };
         let run = of(10029, 10029).unwrap();
-        assert_eq!(run, Run { p50_us: Some(5.608), p99_us: Some(20.495), ..Run::at_rate(20058.0) });
+        assert_eq!((run.p50_us, run.p99_us, run.rate), (Some(5.608), Some(20.495), 20058.0));
+        assert_eq!(run.bytes, Some(20 * 2 * SIZE));
         assert_eq!(of(10030, 10029).unwrap().rate, 20058.0);
         assert!(of(10031, 10029).is_err());
         assert!(of(0, 0).is_err());
