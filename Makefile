@@ -59,7 +59,7 @@ check: check-format lint check-scripts check-web licences ## Everything but the 
 
 .PHONY: test-unit
 test-unit: deps-test ## Tests that need neither root nor a kernel
-	cargo test --locked --package netsonde --package netsonde-audit --package netsonde-dns --package netsonde-history --package netsonde-input --package netsonde-probes --package netsonde-spool --package netsonde-tls --package netsonde-view --lib --bins
+	cargo test --locked --package netsonde --package netsonde-audit --package netsonde-bench --package netsonde-dns --package netsonde-history --package netsonde-input --package netsonde-probes --package netsonde-spool --package netsonde-tls --package netsonde-view --lib --bins
 
 .PHONY: test-web
 test-web: deps-test ## Tests of the web page's pure modules

@@ -59,7 +59,7 @@ fn costs(material: &Material<'_>, from: &str) -> Result<String> {
     Ok(format!(
         "{}\n\nOn {}. Of {} goals {met} are met and {missed} missed; [the benchmarks]({from}docs/benchmarks.md) have \
          them all, why those are missed, latencies, what peers cost, and how to repeat it.{}",
-        table(&["load", "without", "share of it with netsonde, median [range]", "goal", ""], &rows),
+        table(&["load", "without", "share with netsonde", "goal", ""], &rows),
         machines.collect::<Vec<_>>().join("; "),
         met + missed,
         picture.map(|picture| format!("\n\n{picture}")).unwrap_or_default(),
