@@ -102,13 +102,14 @@ fn loads(material: &Material<'_>) -> Option<String> {
 }
 
 fn peers(material: &Material<'_>) -> Option<String> {
-    let peers = compared(material).filter(|(name, _)| name.starts_with(PEERS));
+    let peers: Vec<_> = compared(material).filter(|(name, _)| name.starts_with(PEERS)).collect();
     let all: Vec<String> =
-        peers.map(|(name, comparison)| one(name, comparison, &picture(name, material))).collect();
+        peers.iter().map(|(name, comparison)| one(name, comparison, &picture(name, material))).collect();
     (!all.is_empty()).then(|| {
         format!(
-            "## What others cost, and what they see\n\nOthers that tell who talks to whom, as their manuals start them, on the same loads. *Told of* \
-             is what an observer reported, beside what there was by the word of the load itself.\n\n{}",
+            "## What others cost, and what they see\n\nOthers that tell who talks to whom, as their manuals start them, on the same loads: the share \
+             of the bare speed, and how much they told of what there was by the word of the load itself.\n\n{}\n\n{}",
+            tables::observers(&peers),
             all.join("\n")
         )
     })
