@@ -35,6 +35,24 @@ fn the_committed_pages_are_what_the_results_say() {
 }
 
 #[test]
+fn no_page_has_marks_that_nobody_fills() {
+    for folder in ["", "docs"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let page = Path::new(folder).join(path.file_name().unwrap());
+            if path.extension().is_none_or(|extension| extension != "md")
+                || PAGES.iter().any(|one| page == Path::new(one))
+            {
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let marked = ["<!-- value:", "<!-- results:"].iter().any(|mark| text.contains(mark));
+            assert!(!marked, "{} has marks and is not among the pages", page.display());
+        }
+    }
+}
+
+#[test]
 fn every_goal_is_of_something_that_is_measured() {
     for goal in GOALS {
         assert!(
@@ -183,4 +201,10 @@ fn what_cannot_be_quoted_and_what_nobody_knows_are_errors() {
     results["dns"].write(&root.path().join("bench/results")).unwrap();
     let error = format!("{:#}", written(root.path()).unwrap_err());
     assert_eq!(error, "dns is a quick measurement, which is not quoted");
+    let file = |name: &str| root.path().join("bench/results").join(name);
+    results.get_mut("dns").unwrap().scope = Scope::Full;
+    results["dns"].write(&root.path().join("bench/results")).unwrap();
+    fs::rename(file("dns.json"), file("sdn.json")).unwrap();
+    let error = format!("{:#}", written(root.path()).unwrap_err());
+    assert_eq!(error, "dns is not in dns.json, where pages say it is");
 }
