@@ -37,12 +37,13 @@ const REPEAT: &str = "\
 ```sh
 make bench              # all of it, as root, and this page; close what else runs
 make bench ARGS=\"--only keep-alive,bpf\"
+make bench-quick        # five minutes, into target/bench: enough to see whether something is badly wrong, and never quoted
 make benchmarks-page    # this page and the numbers in the other ones, from bench/results
 target/release/netsonde-bench --list
 ```
 
 Servers, clients and peers are Debian's, and `make bench` installs them. Loads run on loopback or between network namespaces that are
-made for them. `--quick` takes a few minutes and writes to `target/bench`: enough to see whether something is badly wrong, and never quoted.
+made for them.
 ";
 
 /// All of it.
