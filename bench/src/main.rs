@@ -11,6 +11,7 @@ mod living;
 mod memory;
 mod observers;
 mod page;
+mod peers;
 mod processes;
 mod results;
 mod rounds;
@@ -25,6 +26,7 @@ use clap::Parser;
 use netsonde_tests::host;
 
 use crate::observers::{Bare, Observer, Subject};
+use crate::peers::Peers;
 use crate::results::{Content, Figure, Measurement, Scope};
 
 /// Measures what netsonde costs on this machine.
@@ -51,7 +53,10 @@ struct Arguments {
     /// The directory that numbers are written to.
     #[arg(long)]
     output: Option<PathBuf>,
-    /// Says what can be measured, and measures nothing.
+    /// With netsonde's peers beside it: all of them, or those of these names, with commas between them.
+    #[arg(long, value_name = "NAMES", num_args = 0..=1, require_equals = true, default_missing_value = peers::ALL, value_delimiter = ',')]
+    peers: Option<Vec<String>>,
+    /// Says what can be measured, and measures nothing; with --peers, tries which of them run here.
     #[arg(long)]
     list: bool,
 }
@@ -91,11 +96,21 @@ const OTHERS: [Entry; 6] = [
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let names: Vec<&str> =
-        workloads::NAMES.into_iter().chain(OTHERS.iter().map(|entry| entry.name)).collect();
+    let names: Vec<&str> = workloads::NAMES
+        .into_iter()
+        .chain(OTHERS.iter().map(|entry| entry.name))
+        .chain(peers::LOADS.map(|(name, _)| name))
+        .collect();
     if arguments.list {
         OTHERS.iter().for_each(|Entry { name, about, .. }| println!("{name:<24} {about}"));
         workloads::NAMES.iter().for_each(|name| println!("{name:<24} a load, with netsonde and without"));
+        peers::LOADS
+            .iter()
+            .for_each(|(name, load)| println!("{name:<24} {load} under netsonde and its peers"));
+        if let Some(peers) = &arguments.peers {
+            let _host = host::Host::acquire()?;
+            peers::list(peers)?.iter().for_each(|line| println!("{line}"));
+        }
         return Ok(());
     }
     if let Some(unknown) = arguments.only.iter().find(|only| !names.contains(&only.as_str())) {
@@ -125,20 +140,34 @@ fn main() -> Result<()> {
     };
     let facts = facts::host(&plan.subject.netsonde)?;
     println!("kernel {}, {} processors, {}", facts.kernel, facts.processors, plan.subject.netsonde.display());
+    let is_wanted = |name: &str| match arguments.only.as_slice() {
+        [] => arguments.peers.is_some() || peers::load(name).is_none(),
+        only => only.iter().any(|only| only == name),
+    };
+    let peers = if names.iter().any(|name| is_wanted(name) && peers::load(name).is_some()) {
+        Peers::try_out(arguments.peers.as_deref().unwrap_or_default(), |refused| println!("{refused}"))?
+    } else {
+        Peers::default()
+    };
     for name in names {
-        if !(arguments.only.is_empty() || arguments.only.iter().any(|only| only == name)) {
+        if !is_wanted(name) {
             continue;
         }
         let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let content = match OTHERS.iter().find(|entry| entry.name == name) {
-            Some(entry) => (entry.measure)(&plan)?,
-            None => load(name, &plan)?,
+        let mut host = facts.clone();
+        let content = match (OTHERS.iter().find(|entry| entry.name == name), peers::load(name)) {
+            (Some(entry), _) => (entry.measure)(&plan)?,
+            (None, Some(load)) => {
+                host.versions.extend(peers.versions.clone());
+                peers.measure(load, &plan)?
+            }
+            (None, None) => load(name, &plan)?,
         };
         let measurement = Measurement {
             name: name.to_owned(),
             time,
             scope,
-            host: facts.clone(),
+            host,
             configuration: plan.subject.configuration.clone(),
             content,
         };

@@ -2,6 +2,7 @@
 //! dnsmasq and dnsperf, all on loopback, and short processes. All bounded.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -52,6 +53,14 @@ pub trait Workload {
     /// Lines of netsonde's configuration without which it would not see the load for what it is.
     fn configuration(&self) -> String {
         String::new()
+    }
+    /// The port of its server, by which its traffic is told from all else on this machine. None where there is no traffic.
+    fn port(&self) -> Option<u16> {
+        None
+    }
+    /// The binary of its clients, where each of them is a process with one connection.
+    fn client(&self) -> Option<&Path> {
+        None
     }
     /// Runs it for so long.
     fn run(&self, length: Duration) -> Result<Run>;
@@ -170,6 +179,10 @@ impl Workload for Http {
         "requests/s"
     }
 
+    fn port(&self) -> Option<u16> {
+        Some(self.server.port)
+    }
+
     fn run(&self, length: Duration) -> Result<Run> {
         let mut wrk = Command::new("wrk");
         wrk.args(["--threads", "1", "--connections", "16"]);
@@ -202,6 +215,10 @@ impl Workload for Bulk {
 
     fn unit(&self) -> &'static str {
         "Mbit/s"
+    }
+
+    fn port(&self) -> Option<u16> {
+        Some(self.server.port)
     }
 
     fn run(&self, length: Duration) -> Result<Run> {
