@@ -29,7 +29,7 @@ pub fn track() -> Result<CleanUp> {
     // One that an interrupted run has left would be in the way: added, it is there in any case.
     nft(&format!(
         "add table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{ chain tracked {{\n\
-         type filter hook prerouting priority 0\nct state new counter\n}} }}\n"
+         type filter hook prerouting priority 0;\nct state new counter\n}}\n}}\n"
     ))?;
     let mut clean_up = CleanUp::default();
     clean_up.push(|| {
