@@ -16,7 +16,7 @@ const PROGRAMS: [(&str, &[&str]); 9] = [
     ("dnsperf", &["-h"]),
     ("iperf3", &["--version"]),
     ("nginx", &["-v"]),
-    ("redis-server", &["--version"]),
+    ("redis-benchmark", &["--version"]),
     ("sockperf", &["--version"]),
     ("ss", &["-V"]),
     ("wrk", &["-v"]),
