@@ -16,6 +16,7 @@ mod memory;
 mod observers;
 mod packets;
 mod page;
+mod peers;
 mod processes;
 mod quick;
 mod render;
@@ -26,6 +27,7 @@ mod start;
 mod statistics;
 mod summary;
 mod sweep;
+mod time_wait;
 mod told;
 mod workloads;
 
@@ -37,6 +39,7 @@ use clap::Parser;
 use netsonde_tests::host;
 
 use crate::observers::{Bare, Observer, Subject};
+use crate::peers::Peers;
 use crate::results::{Content, Figure, Growth, Measurement, Scope};
 
 /// Measures what netsonde costs on this machine.
@@ -63,10 +66,13 @@ struct Arguments {
     /// The directory that numbers are written to.
     #[arg(long)]
     output: Option<PathBuf>,
+    /// With netsonde's peers beside it: all of them, or those of these names, with commas between them.
+    #[arg(long, value_name = "NAMES", num_args = 0..=1, require_equals = true, default_missing_value = peers::ALL, value_delimiter = ',')]
+    peers: Option<Vec<String>>,
     /// Writes docs/benchmarks.md and the numbers in other pages from bench/results, and measures nothing.
     #[arg(long, conflicts_with_all = ["quick", "only", "output"])]
     render: bool,
-    /// Says what can be measured, and measures nothing.
+    /// Says what can be measured, and measures nothing; with --peers, tries which of them run here.
     #[arg(long)]
     list: bool,
     /// Holds so many connections open until its input ends, and measures nothing.
@@ -117,7 +123,9 @@ const OTHERS: [Entry; 10] = [
 /// All that can be measured, in the order in which it is done.
 fn names() -> Vec<&'static str> {
     let growths = growth::DIMENSIONS.map(|dimension| dimension.name);
-    workloads::NAMES.into_iter().chain(OTHERS.iter().map(|entry| entry.name)).chain(growths).collect()
+    let peers = peers::LOADS.map(|(name, _)| name);
+    let others = OTHERS.iter().map(|entry| entry.name);
+    workloads::NAMES.into_iter().chain(others).chain(growths).chain(peers).collect()
 }
 
 fn main() -> Result<()> {
@@ -130,6 +138,13 @@ fn main() -> Result<()> {
         OTHERS.iter().for_each(|Entry { name, about, .. }| println!("{name:<24} {about}"));
         growth::DIMENSIONS.iter().for_each(|one| println!("{:<24} {}", one.name, one.about));
         workloads::NAMES.iter().for_each(|name| println!("{name:<24} a load, with netsonde and without"));
+        peers::LOADS
+            .iter()
+            .for_each(|(name, load)| println!("{name:<24} {load} under netsonde and its peers"));
+        if let Some(peers) = &arguments.peers {
+            let _host = host::Host::acquire()?;
+            peers::list(peers)?.iter().for_each(|line| println!("{line}"));
+        }
         return Ok(());
     }
     if let Some(unknown) = arguments.only.iter().find(|only| !names.contains(&only.as_str())) {
@@ -166,28 +181,43 @@ fn main() -> Result<()> {
     };
     let facts = facts::host(&plan.subject.netsonde)?;
     println!("kernel {}, {} processors, {}", facts.kernel, facts.processors, plan.subject.netsonde.display());
+    let is_wanted = |name: &str| match arguments.only.as_slice() {
+        [] if peers::load(name).is_some() => arguments.peers.is_some(),
+        [] => !arguments.quick || quick::has(name),
+        only => only.iter().any(|only| only == name),
+    };
+    let peers = if names.iter().any(|name| is_wanted(name) && peers::load(name).is_some()) {
+        Peers::try_out(arguments.peers.as_deref().unwrap_or_default(), |refused| println!("{refused}"))?
+    } else {
+        Peers::default()
+    };
     let (begun, mut all, mut left_out) = (Instant::now(), Vec::new(), Vec::new());
     for name in names {
-        let is_wanted = match arguments.only.as_slice() {
-            [] => !arguments.quick || quick::has(name),
-            only => only.iter().any(|only| only == name),
-        };
-        if !is_wanted {
+        if !is_wanted(name) {
             left_out.push(name);
             continue;
         }
+        if scope == Scope::Full {
+            time_wait::drain()?;
+        }
         let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let contents = match (growth::measure(name, &plan), OTHERS.iter().find(|entry| entry.name == name)) {
-            (Some(growths), _) => growths?,
-            (None, Some(entry)) => vec![(name.to_owned(), (entry.measure)(&plan)?)],
-            (None, None) => vec![(name.to_owned(), load(name, &plan)?)],
+        let mut host = facts.clone();
+        let entry = OTHERS.iter().find(|entry| entry.name == name);
+        let contents = match (growth::measure(name, &plan), entry, peers::load(name)) {
+            (Some(growths), _, _) => growths?,
+            (None, Some(entry), _) => vec![(name.to_owned(), (entry.measure)(&plan)?)],
+            (None, None, Some(load)) => {
+                host.versions.extend(peers.versions.clone());
+                vec![(name.to_owned(), peers.measure(load, &plan)?)]
+            }
+            (None, None, None) => vec![(name.to_owned(), load(name, &plan)?)],
         };
         for (name, content) in contents {
             let measurement = Measurement {
                 name,
                 time: time.clone(),
                 scope,
-                host: facts.clone(),
+                host: host.clone(),
                 configuration: plan.subject.configuration.clone(),
                 content,
             };

@@ -1,13 +1,13 @@
 //! What a run ends with in the terminal: every number of it in one table, and what came of the goals.
 
 use crate::render::goals::{GOALS, Results, Verdict};
-use crate::render::units::Unit;
-use crate::results::{Content, Figure, Growth, Measurement, Side, Spread};
+use crate::render::units::{Unit, whole};
+use crate::results::{Content, Figure, Growth, Measurement, Side, Spread, Told};
 
 /// Between columns.
 const GAP: &str = "  ";
 
-/// All lines, with what is left out of a number of its digits that nobody trusts.
+/// Loads, figures and goals.
 pub fn text(measurements: &[Measurement]) -> String {
     let mut rows = vec![
         ["", "", "", "of the bare speed", "p50", "p99", "of a processor", "told of"]
@@ -19,7 +19,7 @@ pub fn text(measurements: &[Measurement]) -> String {
     }
     let results: Results =
         measurements.iter().map(|measurement| (measurement.name.clone(), measurement.clone())).collect();
-    format!("{}\n{}", align(&rows), align(&goals(&results)))
+    format!("{}\n{}\n{}", align(&loads), align(&figures), align(&goals(&results)))
 }
 
 fn of(measurement: &Measurement) -> Vec<Vec<String>> {
@@ -51,7 +51,10 @@ fn side(side: &Side, unit: &Unit, seconds: u64) -> Vec<String> {
         values => unit.show(Spread::of(values).median),
     };
     let microseconds = Unit::parse("us");
-    let told = side.told.iter().map(|told| format!("{} of {} {}", told.told, told.truth, told.what));
+    let told = side.told.iter().map(|Told { what, truth, told }| {
+        let told = if told == truth { "all".to_owned() } else { whole(*told) };
+        format!("{told} of {} {what}", whole(*truth))
+    });
     let cpu: f64 = side.cpu_seconds.iter().sum();
     let share = cpu / (seconds * side.rates.len() as u64) as f64;
     vec![
@@ -74,7 +77,8 @@ fn goals(results: &Results) -> Vec<Vec<String>> {
             Ok(Verdict::Missed(measured)) => {
                 (measured.unit.show_spread(&measured.spread), "missed".to_owned())
             }
-            Err(error) => (String::new(), format!("{error:#}")),
+            // A quick run has not all of a measurement.
+            Err(_) => (String::new(), "not measured".to_owned()),
         };
         Some(vec![goal.title.to_owned(), goal.limit(), measured, word])
     };
@@ -102,7 +106,7 @@ fn align(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::{Comparison, Host, Scope, Told};
+    use crate::results::{Comparison, Host, Scope};
 
     fn measurement(name: &str, content: Content) -> Measurement {
         let host = Host {
@@ -153,7 +157,7 @@ mod tests {
             lines[2].join(" "),
             "netsonde 999 requests/s 0.999 182 µs 1.5 ms 1 % 16 of 17 connections"
         );
-        assert_eq!(lines[3].join(" "), "memory resident at rest 30 MiB");
+        assert_eq!(lines[4].join(" "), "memory resident at rest 30 MiB");
         let verdict = |title: &str| text.lines().find(|line| line.starts_with(title)).unwrap().trim_end();
         assert!(verdict("keep-alive HTTP").ends_with("met"));
         assert!(verdict("resident memory at rest").ends_with("missed"));
