@@ -9,13 +9,13 @@ const GAP: &str = "  ";
 
 /// Loads, figures and goals.
 pub fn text(measurements: &[Measurement]) -> String {
-    let mut rows = vec![
-        ["", "", "", "of the bare speed", "p50", "p99", "of a processor", "told of"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
+    let head = ["", "", "", "of the bare speed", "p50", "p99", "of a processor", "told of"];
+    let (mut loads, mut figures) = (vec![head.map(str::to_owned).to_vec()], Vec::new());
     for measurement in measurements {
-        rows.extend(of(measurement));
+        match measurement.content {
+            Content::Comparison(_) => loads.extend(of(measurement)),
+            Content::Figures { .. } | Content::Growth(_) => figures.extend(of(measurement)),
+        }
     }
     let results: Results =
         measurements.iter().map(|measurement| (measurement.name.clone(), measurement.clone())).collect();
