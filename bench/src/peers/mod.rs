@@ -173,13 +173,12 @@ impl Peer {
             return Verdict::of(self.package, &Trial::NotThere);
         }
         // On a port that nobody listens on.
-        let trial = match self
-            .look(Asked { port: 0, client: None })
-            .and_then(|looking| looking.process.end(|_| {}))
-        {
-            Ok(()) => Trial::Told,
-            Err(error) => Trial::Failed(format!("{error:#}")),
-        };
+        let trial =
+            match self.look(&Asked { port: 0, client: None }).and_then(|looking| looking.process.end(|_| {}))
+            {
+                Ok(()) => Trial::Told,
+                Err(error) => Trial::Failed(format!("{error:#}")),
+            };
         Verdict::of(self.package, &trial)
     }
 
@@ -191,12 +190,12 @@ impl Peer {
     }
 
     /// Starts it, and returns when it is seen to look on.
-    fn look(&'static self, asked: Asked) -> Result<Looking> {
+    fn look(&'static self, asked: &Asked) -> Result<Looking> {
         let probe = Probe::new()?;
         let surroundings = self.surround()?;
         let process =
-            Process::start(&(self.command)(&asked, probe.port), self.surroundings == Surroundings::Tracing)?;
-        let account = (self.account)(&asked);
+            Process::start(&(self.command)(asked, probe.port), self.surroundings == Surroundings::Tracing)?;
+        let account = (self.account)(asked);
         let mut looking = Looking {
             peer: self,
             process,
@@ -229,7 +228,7 @@ impl Observer for &'static Peer {
     fn start(&self, workload: &dyn Workload) -> Result<Box<dyn Watch>> {
         let port = workload.port().context("peers tell the load's traffic by its port, and it has none")?;
         let client = workload.client().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
-        Ok(Box::new(self.look(Asked { port, client })?))
+        Ok(Box::new(self.look(&Asked { port, client })?))
     }
 }
 

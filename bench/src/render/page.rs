@@ -35,7 +35,8 @@ const REPEAT: &str = "\
 ## How to repeat it
 
 ```sh
-make bench              # all of it, as root, and this page; close what else runs
+make bench ARGS=--peers # all of it, as root, and this page; close what else runs
+make bench              # the same without the peers
 make bench ARGS=\"--only keep-alive,bpf\"
 make bench-quick        # five minutes, into target/bench: enough to see whether something is badly wrong, and never quoted
 make benchmarks-page    # this page and the numbers in the other ones, from bench/results
