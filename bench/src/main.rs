@@ -198,7 +198,10 @@ fn main() -> Result<()> {
             continue;
         }
         if scope == Scope::Full {
-            time_wait::drain()?;
+            let left = time_wait::drain()?;
+            if left > time_wait::FEW {
+                println!("somebody else opens and closes connections: {left} are in TIME_WAIT");
+            }
         }
         let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let mut host = facts.clone();
