@@ -41,7 +41,7 @@ deps-web: ## What drives the web page in Chromium: Node's modules, as the lock f
 
 .PHONY: deps-bench
 deps-bench: deps deps-web
-	@scripts/install-packages.sh $(wildcard tests/apt-packages.txt bench/apt-packages.txt)
+	@scripts/install-packages.sh $(wildcard tests/apt-packages.txt bench/apt-packages.txt bench/peers/apt-packages.txt)
 
 .PHONY: build
 build: deps ## Build the release binary
@@ -79,7 +79,7 @@ test-faults: deps-test ## What fails around netsonde, and to it: nothing lost, n
 .PHONY: bench
 bench: deps-bench ## What netsonde costs, into bench/results and from there into the pages (ARGS="--only dns" for some)
 	cargo build --release --locked --workspace
-	$(SUDO) $(TARGET)/release/netsonde-bench $(ARGS)
+	$(SUDO) $(TARGET)/release/netsonde-bench --peers $(ARGS)
 	$(TARGET)/release/netsonde-bench --render
 
 .PHONY: bench-quick

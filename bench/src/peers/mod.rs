@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use netsonde_tests::cleanup::CleanUp;
-use netsonde_tests::command;
+use netsonde_tests::{command, host};
 
 use crate::Plan;
 use crate::observers::{Bare, Observer, Subject, Watch};
@@ -40,7 +40,7 @@ pub const LOADS: [(&str, &str); 4] = [
     ("peers-process-churn", "process-churn"),
     ("peers-bulk", "bulk"),
 ];
-/// Stands for the names of all peers.
+/// Stands for all peers where none is named.
 pub const ALL: &str = "all";
 /// Of each load. Their ratios lie much farther apart than a round does from another.
 const ROUNDS: u64 = 5;
@@ -111,14 +111,15 @@ pub fn load(measurement: &str) -> Option<&'static str> {
     LOADS.iter().find(|(name, _)| *name == measurement).map(|(_, load)| *load)
 }
 
-/// The peers of these names; of none, or of [`ALL`], all of them.
+/// The peers of these names; all of them if there is no name but [`ALL`].
 fn chosen(names: &[String]) -> Result<Vec<&'static Peer>> {
     let known: Vec<&str> = PEERS.iter().map(|peer| peer.name).chain([ALL]).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("no peer is named {unknown}; there are {}", known.join(", "));
     }
-    let has = |wanted: &str| names.iter().any(|name| name == wanted);
-    Ok(PEERS.into_iter().filter(|peer| names.is_empty() || has(ALL) || has(peer.name)).collect())
+    // `make bench` says `all`, and its user may say whom beside it.
+    let named: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != ALL).collect();
+    Ok(PEERS.into_iter().filter(|peer| named.is_empty() || named.contains(&peer.name)).collect())
 }
 
 /// Each of these peers with what it does and whether it runs here, in a line. Needs the host for itself.
@@ -281,13 +282,13 @@ impl Looking {
 
     /// Until something holds of a peer that runs.
     fn until(&mut self, complaint: &str, mut holds: impl FnMut(&mut Self) -> Result<bool>) -> Result<()> {
-        let begin = Instant::now();
+        let deadline = Instant::now() + PATIENCE * host::patience();
         while !holds(self)? {
             if let Some(status) = self.process.ended()? {
                 bail!("{} ended with {status}: {}", self.peer.name, self.process.last_words()?);
             }
             ensure!(
-                begin.elapsed() < PATIENCE,
+                Instant::now() < deadline,
                 "{complaint} within {PATIENCE:?}: {}",
                 self.process.last_words()?
             );
@@ -330,4 +331,42 @@ fn which(program: &str) -> Option<PathBuf> {
 /// A command line whose words hold no spaces.
 fn words(line: &str) -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_meant_unless_some_are_named() {
+        let names = |wanted: &[&str]| -> Result<Vec<&str>> {
+            let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+            Ok(chosen(&wanted)?.iter().map(|peer| peer.name).collect())
+        };
+        assert_eq!(names(&[]).unwrap().len(), PEERS.len());
+        assert_eq!(names(&[ALL]).unwrap().len(), PEERS.len());
+        assert_eq!(names(&["ss", ALL, "tcplife"]).unwrap(), ["tcplife", "ss"]);
+        let error = names(&["s"]).unwrap_err().to_string();
+        assert!(error.contains("conntrack"), "{error}");
+    }
+
+    #[test]
+    fn each_has_a_name_of_its_own_and_a_program_that_is_run() {
+        let asked = Asked { port: 4711, client: None };
+        for (index, peer) in PEERS.iter().enumerate() {
+            assert!(PEERS[..index].iter().all(|other| other.name != peer.name), "{}", peer.name);
+            let words = (peer.command)(&asked, 4712);
+            assert!(words.iter().any(|word| word.contains(peer.program)), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn each_load_is_one() {
+        for (name, of) in LOADS {
+            assert_eq!(load(name), Some(of));
+            assert!(workloads::NAMES.contains(&of), "{of}");
+            assert!(!workloads::NAMES.contains(&name), "{name}");
+        }
+        assert_eq!(load("keep-alive"), None);
+    }
 }
