@@ -11,19 +11,30 @@ pub fn growth(of: &str, cost: &str, unit: &str, rest: &[f64], points: &[(f64, Ve
     Growth { of: of.into(), cost: cost.into(), unit: unit.into(), rest, points, exponent, upper_exponent }
 }
 
-/// The exponent over all points and that over the upper decade, which tells more of a cost that takes over late. A cost
-/// that stands out from rest at fewer than two points is flat, and fitted as it is.
+/// The exponent over all points and that over the upper decade, which tells more of a cost that takes over late.
 fn exponents(rest: Spread, points: &[(f64, Spread)]) -> (f64, f64) {
+    let (_, fitted) = fitted(rest, points);
+    (exponent(&fitted), exponent(upper_decade(&fitted)))
+}
+
+/// What is fitted, and what it is beyond. A cost that stands out from rest at fewer than two points is flat, and fitted as it is.
+fn fitted(rest: Spread, points: &[(f64, Spread)]) -> (f64, Vec<(f64, f64)>) {
     let beyond: Vec<_> = points
         .iter()
         .filter(|(_, cost)| stands_out(rest, *cost))
         .map(|(n, cost)| (*n, cost.median - rest.median))
         .collect();
-    if beyond.len() < 2 {
-        let whole: Vec<_> = points.iter().map(|(n, cost)| (*n, cost.median)).collect();
-        return (exponent(&whole), exponent(upper_decade(&whole)));
+    match beyond.len() {
+        0 | 1 => (0.0, points.iter().map(|(n, cost)| (*n, cost.median)).collect()),
+        _ => (rest.median, beyond),
     }
-    (exponent(&beyond), exponent(upper_decade(&beyond)))
+}
+
+/// The `base` and the `factor` of the `cost = base + factor * n^exponent` that fits.
+pub fn curve(growth: &Growth) -> (f64, f64) {
+    let (base, fitted) = fitted(growth.rest, &growth.points);
+    let logarithms = fitted.iter().map(|(n, cost)| cost.ln() - growth.exponent * n.ln());
+    (base, (logarithms.sum::<f64>() / fitted.len() as f64).exp())
 }
 
 /// Whether a cost is beyond that at rest by more than the latter scatters.
@@ -54,6 +65,14 @@ mod tests {
     fn of(rest: f64, cost: impl Fn(f64) -> f64) -> Growth {
         let points = NUMBERS.map(|n| (n, scattered(rest + cost(n))));
         growth("things", "work", "ms", &scattered(rest), &points)
+    }
+
+    #[test]
+    fn the_curve_goes_through_what_it_fits() {
+        let (base, factor) = curve(&of(50.0, |n| 0.01 * n));
+        assert!((base - 50.0).abs() < 1e-9 && (factor / 0.01 - 1.0).abs() < 0.1, "{base} {factor}");
+        let (base, factor) = curve(&of(50.0, |_| 0.0));
+        assert!(base.abs() < 1e-9 && (factor - 50.0).abs() < 0.1, "{base} {factor}");
     }
 
     #[test]

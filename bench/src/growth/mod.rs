@@ -3,7 +3,7 @@
 //! own load, in a file of its own.
 
 mod connections;
-mod fit;
+pub mod fit;
 mod flows;
 mod holders;
 mod pairs;

@@ -1,0 +1,36 @@
+#!/bin/bash
+# What vm/peers.sh runs as the only process of a test machine. The last line says how it went.
+set -uo pipefail
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
+# Emulated processors are slow.
+NETSONDE_PATIENCE=$(</payload/patience)
+export NETSONDE_PATIENCE
+
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t tmpfs -o mode=1777 tmp /tmp
+mount -t tmpfs run /run
+mount -t bpf bpf /sys/fs/bpf
+mount -t cgroup2 cgroup /sys/fs/cgroup
+ip link set lo up
+[[ -e /dev/fd ]] || ln -s /proc/self/fd /dev/fd
+
+echo "== Linux $(uname -r)"
+/payload/netsonde-bench --netsonde /payload/netsonde --output /tmp/results --rounds 1 --seconds 5 \
+    --only peers-process-churn --peers=tcplife,tcpstates,tcpconnect,tcptop,ss
+code=$?
+# What the parsers are written against.
+for tool in "tcpconnect" "tcptop -C 1"; do
+    echo "-- $tool"
+    # shellcheck disable=SC2086
+    timeout --signal=INT 12 $tool >/tmp/said 2>&1 &
+    watcher=$!
+    sleep 6
+    sleep 5 | /payload/netsonde-bench --hold 100 --active >/dev/null
+    wait "$watcher"
+    head -n 12 /tmp/said
+done
+echo "netsonde-vm: exit $code"
+sync
+poweroff -f 2>/dev/null || echo o >/proc/sysrq-trigger
+sleep 30
