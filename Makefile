@@ -59,7 +59,7 @@ check: check-format lint check-scripts check-web licences ## Everything but the 
 
 .PHONY: test-unit
 test-unit: deps-test ## Tests that need neither root nor a kernel
-	cargo test --locked --package netsonde --package netsonde-audit --package netsonde-dns --package netsonde-history --package netsonde-input --package netsonde-probes --package netsonde-spool --package netsonde-tls --package netsonde-view --lib --bins
+	cargo test --locked --package netsonde --package netsonde-audit --package netsonde-bench --package netsonde-dns --package netsonde-history --package netsonde-input --package netsonde-probes --package netsonde-spool --package netsonde-tls --package netsonde-view --lib --bins
 
 .PHONY: test-web
 test-web: deps-test ## Tests of the web page's pure modules
@@ -81,6 +81,11 @@ bench: deps-bench ## What netsonde costs, into bench/results and from there into
 	cargo build --release --locked --workspace
 	$(SUDO) $(TARGET)/release/netsonde-bench --peers $(ARGS)
 	$(TARGET)/release/netsonde-bench --render
+
+.PHONY: bench-quick
+bench-quick: deps-bench ## Less of it in five minutes, into target/bench, which nothing is quoted from
+	cargo build --release --locked --workspace
+	$(SUDO) $(TARGET)/release/netsonde-bench --quick $(ARGS)
 
 .PHONY: benchmarks-page
 benchmarks-page: deps ## Write docs/benchmarks.md and the numbers in other pages anew from bench/results; a test compares them

@@ -9,8 +9,9 @@ use netsonde_tests::program::{self, Programs, Server};
 
 use crate::Plan;
 use crate::held::Held;
-use crate::results::{Content, Figure};
+use crate::results::{Content, Figure, Scope};
 use crate::statistics::{Program, Statistics};
+use crate::time_wait;
 
 const CONNECTIONS: usize = 5_000;
 const SOCKETS: [usize; 2] = [10_000, 100_000];
@@ -36,8 +37,11 @@ pub fn measure(plan: &Plan) -> Result<Content> {
     let total: u64 = programs.iter().map(|program| program.ns).sum();
     ensure!(total > 0, "no program of netsonde ran");
 
+    if plan.scope == Scope::Full {
+        time_wait::drain()?;
+    }
     let (mut swept, mut held) = (Vec::new(), None);
-    for sockets in SOCKETS {
+    for &sockets in plan.scope.of(&SOCKETS) {
         drop(held.take());
         held = Some(Held::idle(sockets)?);
         swept.push((sockets, swept_socket(&statistics, sweeper, sockets as u64)?));

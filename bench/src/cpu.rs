@@ -34,7 +34,7 @@ pub fn measure(plan: &Plan) -> Result<Content> {
     });
     let server = exchange::serve(MESSAGE.len())?;
     let mut figures = Vec::new();
-    for (suffix, interval) in INTERVALS {
+    for (suffix, interval) in plan.scope.of(&INTERVALS) {
         let daemon =
             Daemon::start_sweeping(&plan.subject.netsonde, &plan.subject.configuration, interval, |_| {})?;
         let rest = share(&daemon, length, || {

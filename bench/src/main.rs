@@ -18,18 +18,21 @@ mod packets;
 mod page;
 mod peers;
 mod processes;
+mod quick;
 mod render;
 mod results;
 mod rounds;
 mod series;
 mod start;
 mod statistics;
+mod summary;
 mod sweep;
+mod time_wait;
 mod told;
 mod workloads;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -48,7 +51,7 @@ struct Arguments {
     /// Seconds of each run.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: Option<u64>,
-    /// A few minutes in all: fewer and shorter rounds. Numbers go to target/bench unless --output says otherwise.
+    /// Less than five minutes in all: fewer loads, and fewer and shorter rounds of them. Numbers go to target/bench unless --output says otherwise.
     #[arg(long)]
     quick: bool,
     /// Only these, by their names, with commas between them.
@@ -179,7 +182,8 @@ fn main() -> Result<()> {
     let facts = facts::host(&plan.subject.netsonde)?;
     println!("kernel {}, {} processors, {}", facts.kernel, facts.processors, plan.subject.netsonde.display());
     let is_wanted = |name: &str| match arguments.only.as_slice() {
-        [] => arguments.peers.is_some() || peers::load(name).is_none(),
+        [] if peers::load(name).is_some() => arguments.peers.is_some(),
+        [] => !arguments.quick || quick::has(name),
         only => only.iter().any(|only| only == name),
     };
     let peers = if names.iter().any(|name| is_wanted(name) && peers::load(name).is_some()) {
@@ -187,9 +191,17 @@ fn main() -> Result<()> {
     } else {
         Peers::default()
     };
+    let (begun, mut all, mut left_out) = (Instant::now(), Vec::new(), Vec::new());
     for name in names {
         if !is_wanted(name) {
+            left_out.push(name);
             continue;
+        }
+        if scope == Scope::Full {
+            let left = time_wait::drain()?;
+            if left > time_wait::FEW {
+                println!("somebody else opens and closes connections: {left} are in TIME_WAIT");
+            }
         }
         let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let mut host = facts.clone();
@@ -214,9 +226,14 @@ fn main() -> Result<()> {
             };
             println!("{measurement}");
             measurement.write(&output)?;
+            all.push(measurement);
         }
     }
-    println!("numbers in {}", output.display());
+    println!("\n{}", summary::text(&all));
+    if arguments.quick && arguments.only.is_empty() {
+        println!("left out, as this was to be quick: {}", left_out.join(", "));
+    }
+    println!("numbers in {}, made in {} s", output.display(), begun.elapsed().as_secs());
     Ok(())
 }
 

@@ -87,7 +87,7 @@ pub fn measure(plan: &Plan) -> Result<Content> {
         let title = format!("for each of {} living processes that were {kind}", growth.processes);
         Figure::of(name, &title, "bytes", &[growth.bytes_per_process])
     }));
-    for sockets in SOCKETS {
+    for &sockets in plan.scope.of(&SOCKETS) {
         let title = format!("resident with {sockets} sockets, 1 % active");
         let resident = with_sockets(&plan.subject, sockets)? as f64;
         figures.push(Figure::of(&format!("sockets-{sockets}"), &title, "bytes", &[resident]));

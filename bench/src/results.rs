@@ -37,6 +37,16 @@ pub enum Scope {
     Quick,
 }
 
+impl Scope {
+    /// Of something that is measured several times, the dearest last: all of it, or the first.
+    pub fn of<T>(self, all: &[T]) -> &[T] {
+        match self {
+            Self::Full => all,
+            Self::Quick => &all[..all.len().min(1)],
+        }
+    }
+}
+
 /// What was measured on, and with what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

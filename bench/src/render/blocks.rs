@@ -59,7 +59,7 @@ fn costs(material: &Material<'_>, from: &str) -> Result<String> {
     Ok(format!(
         "{}\n\nOn {}. Of {} goals {met} are met and {missed} missed; [the benchmarks]({from}docs/benchmarks.md) have \
          them all, why those are missed, latencies, what peers cost, and how to repeat it.{}",
-        table(&["load", "without", "share of it with netsonde, median [range]", "goal", ""], &rows),
+        table(&["load", "without", "share with netsonde", "goal", ""], &rows),
         machines.collect::<Vec<_>>().join("; "),
         met + missed,
         picture.map(|picture| format!("\n\n{picture}")).unwrap_or_default(),
@@ -150,12 +150,10 @@ fn export_planning(material: &Material<'_>) -> Result<String> {
 mod tests {
     use super::super::fixtures;
     use super::super::goals::Results;
-    use super::super::notes::Notes;
     use super::*;
 
     fn made(name: &str, results: &Results) -> Result<String> {
-        let notes: Notes =
-            super::super::goals::GOALS.map(|goal| (goal.name.into(), "Because.".into())).into();
+        let notes = fixtures::notes();
         block(name, &Material::new(results, &notes)?, "")
     }
 

@@ -1,6 +1,7 @@
 //! Made-up measurements for the renderer's tests: some of each form, goals met and missed, names that SVG and Markdown must escape.
 
-use super::goals::Results;
+use super::goals::{GOALS, Results};
+use super::notes::Notes;
 use crate::growth::fit;
 use crate::results::{Comparison, Content, Figure, Host, Measurement, Scope, Side, Spread, Told};
 
@@ -121,4 +122,10 @@ pub fn results() -> Results {
         growth("growth-sockets-memory", "open sockets", "resident memory", "KiB", 1.3),
     ];
     all.into_iter().map(|one| (one.name.clone(), one)).collect()
+}
+
+/// A note for each goal and growth that the made-up results miss.
+pub fn notes() -> Notes {
+    let names = GOALS.iter().map(|goal| goal.name).chain(["growth-sockets-memory"]);
+    names.map(|name| (name.to_owned(), format!("It is the fault of *{name}*.\n"))).collect()
 }

@@ -4,7 +4,7 @@
 mod blocks;
 #[cfg(test)]
 mod fixtures;
-mod goals;
+pub mod goals;
 mod notes;
 mod page;
 mod plots;
@@ -12,7 +12,7 @@ mod tables;
 mod template;
 #[cfg(test)]
 mod tests;
-mod units;
+pub mod units;
 mod values;
 
 use std::collections::BTreeMap;
@@ -52,12 +52,13 @@ pub fn write(root: &Path, results: &Path) -> Result<Vec<PathBuf>> {
     Ok(changed)
 }
 
-/// All pages by their paths from the root of the repository, as they should be.
-fn make(root: &Path, results: &Path) -> Result<BTreeMap<PathBuf, String>> {
-    let results = if results.is_dir() { Measurement::read_all(results)? } else { Results::new() };
-    for measurement in results.values() {
-        let quick = measurement.scope == Scope::Quick;
-        ensure!(!quick, "{} is a quick measurement, which is not quoted", measurement.name);
+/// All pages by their paths from the root of the repository, as they should be with the results in this directory.
+fn make(root: &Path, directory: &Path) -> Result<BTreeMap<PathBuf, String>> {
+    let results = if directory.is_dir() { Measurement::read_all(directory)? } else { Results::new() };
+    for Measurement { name, scope, .. } in results.values() {
+        ensure!(*scope == Scope::Full, "{name} is a quick measurement, which is not quoted");
+        let file = format!("{name}.json");
+        ensure!(directory.join(&file).is_file(), "{name} is not in {file}, where pages say it is");
     }
     let mut made = BTreeMap::new();
     let mut notes = notes::read(&root.join(NOTES))?;
@@ -128,11 +129,11 @@ struct Material<'a> {
 }
 
 impl<'a> Material<'a> {
-    /// An error if a goal is missed and not explained.
+    /// An error if a goal is missed, or a growth worse than linear, and not explained.
     fn new(results: &'a Results, notes: &'a Notes) -> Result<Self> {
         let judge = |goal: &'static Goal| Ok((goal, goal.judge(results)?));
         let verdicts = GOALS.iter().map(judge).collect::<Result<Vec<_>>>()?;
-        notes::ensure_explained(&verdicts, notes)?;
+        notes::ensure_explained(&verdicts, results, notes)?;
         let pictures = plots::all(results)?;
         Ok(Self { results, notes, verdicts, pictures })
     }

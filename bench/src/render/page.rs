@@ -35,14 +35,16 @@ const REPEAT: &str = "\
 ## How to repeat it
 
 ```sh
-make bench              # all of it, as root, and this page; close what else runs
+make bench ARGS=--peers # all of it, as root, and this page; close what else runs
+make bench              # the same without the peers
 make bench ARGS=\"--only keep-alive,bpf\"
+make bench-quick        # five minutes, into target/bench: enough to see whether something is badly wrong, and never quoted
 make benchmarks-page    # this page and the numbers in the other ones, from bench/results
 target/release/netsonde-bench --list
 ```
 
 Servers, clients and peers are Debian's, and `make bench` installs them. Loads run on loopback or between network namespaces that are
-made for them. `--quick` takes a few minutes and writes to `target/bench`: enough to see whether something is badly wrong, and never quoted.
+made for them.
 ";
 
 /// All of it.
@@ -85,8 +87,9 @@ fn compared<'a>(material: &'a Material<'_>) -> impl Iterator<Item = (&'a str, &'
 
 fn one(name: &str, comparison: &Comparison, picture: &str) -> String {
     let rounds = comparison.sides.first().map_or(0, |side| side.rates.len());
+    let plural = if rounds == 1 { "" } else { "s" };
     format!(
-        "### {}\n\n[`{name}`]({RESULTS}/{name}.json), {rounds} rounds of {} s.\n\n{picture}{}\n",
+        "### {}\n\n[`{name}`]({RESULTS}/{name}.json), {rounds} round{plural} of {} s.\n\n{picture}{}\n",
         escape(&comparison.title),
         comparison.seconds,
         tables::comparison(comparison)
@@ -101,13 +104,14 @@ fn loads(material: &Material<'_>) -> Option<String> {
 }
 
 fn peers(material: &Material<'_>) -> Option<String> {
-    let peers = compared(material).filter(|(name, _)| name.starts_with(PEERS));
+    let peers: Vec<_> = compared(material).filter(|(name, _)| name.starts_with(PEERS)).collect();
     let all: Vec<String> =
-        peers.map(|(name, comparison)| one(name, comparison, &picture(name, material))).collect();
+        peers.iter().map(|(name, comparison)| one(name, comparison, &picture(name, material))).collect();
     (!all.is_empty()).then(|| {
         format!(
-            "## What others cost, and what they see\n\nOthers that tell who talks to whom, as their manuals start them, on the same loads. *Told of* \
-             is what an observer reported, beside what there was by the word of the load itself.\n\n{}",
+            "## What others cost, and what they see\n\nOthers that tell who talks to whom, as their manuals start them, on the same loads: the share \
+             of the bare speed, and how much they told of what there was by the word of the load itself.\n\n{}\n\n{}",
+            tables::observers(&peers),
             all.join("\n")
         )
     })
@@ -125,27 +129,37 @@ fn figures(material: &Material<'_>) -> Option<String> {
 }
 
 fn growth(material: &Material<'_>) -> Option<String> {
-    let one = |measurement: &Measurement| {
-        let Content::Growth(growth) = &measurement.content else { return None };
-        let Growth { of, cost, exponent, upper_exponent, .. } = growth;
-        let worse = if growth.is_worse_than_linear() { ": **worse than linear**" } else { "" };
-        let name = &measurement.name;
-        Some(format!(
-            "### {} for {}\n\n[`{name}`]({RESULTS}/{name}.json), exponent {exponent:.2}, in the upper decade {upper_exponent:.2}{worse}.\n\n{}{}\n",
-            escape(cost),
-            escape(of),
-            picture(name, material),
-            tables::growth(growth)
-        ))
-    };
-    let all: Vec<String> = ordered(material.results).into_iter().filter_map(one).collect();
+    let growths: Vec<(&str, &Growth)> = ordered(material.results)
+        .into_iter()
+        .filter_map(|measurement| match &measurement.content {
+            Content::Growth(growth) => Some((measurement.name.as_str(), growth)),
+            Content::Figures { .. } | Content::Comparison(_) => None,
+        })
+        .collect();
+    let all: Vec<String> = growths.iter().map(|(name, growth)| one_growth(name, growth, material)).collect();
     (!all.is_empty()).then(|| {
         format!(
-            "## More of everything\n\nThe exponent `e` of the `cost = rest + a · n^e` that fits best: 0 costs nothing more, 1 grows as what there is, and more than 1 \
-             would be a defect. *rest* is what it costs when there are none.\n\n{}",
+            "## More of everything\n\nThe exponent `e` of the `cost = rest + a · n^e` that fits best: 0 costs nothing more, 1 grows as what there is, \
+             and more would be a defect. *Rest* is what it costs when there are none. The exponent of the upper decade tells more of a cost \
+             that takes over late.\n\n{}\n\n{}",
+            tables::growths(&growths),
             all.join("\n")
         )
     })
+}
+
+fn one_growth(name: &str, growth: &Growth, material: &Material<'_>) -> String {
+    let Growth { of, cost, exponent, upper_exponent, .. } = growth;
+    let note = growth.is_worse_than_linear().then(|| material.notes.get(name)).flatten();
+    let note = note.map(|note| format!("**Worse than linear.** {}\n\n", note.trim()));
+    format!(
+        "### {name}\n\n[`{name}`]({RESULTS}/{name}.json), {}, by {}: exponent {exponent:.2}, in the upper decade {upper_exponent:.2}.\n\n{}{}{}\n",
+        escape(cost),
+        escape(of),
+        note.unwrap_or_default(),
+        picture(name, material),
+        tables::growth(growth)
+    )
 }
 
 /// What of a host is the machine, without the programs on it.
@@ -210,6 +224,7 @@ fn measured_on(material: &Material<'_>) -> Option<String> {
         });
         let row = |one: &&Measurement| {
             let own = one.host.versions.get("netsonde").map(String::as_str).unwrap_or_default();
+            let own = own.trim_start_matches("netsonde ");
             vec![
                 format!("[{0}]({RESULTS}/{0}.json)", one.name),
                 one.time.replace('T', " ").replace('Z', " UTC"),

@@ -3,7 +3,7 @@
 use super::Material;
 use super::goals::{Goal, Verdict};
 use super::units::{Unit, quantity, whole};
-use crate::results::{Comparison, Figure, Growth, Side, Spread};
+use crate::results::{Comparison, Figure, Growth, Side, Spread, Told};
 
 /// A table, without the end of its last line.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
@@ -87,14 +87,45 @@ fn processor(side: &Side, seconds: u64) -> Option<String> {
 }
 
 fn told(side: &Side) -> String {
-    let one = |told: &crate::results::Told| {
+    let one = |told: &Told| {
         let share = match told.truth {
             0 => String::new(),
-            truth => format!(" ({})", Unit::parse("%").show(100.0 * told.told as f64 / truth as f64)),
+            _ => format!(" ({})", told_share(told)),
         };
         format!("{} of {} {}{share}", whole(told.told), whole(told.truth), escape(&told.what))
     };
     side.told.iter().map(one).collect::<Vec<_>>().join("<br>")
+}
+
+/// Everybody's share of the bare speed in several loads, and how much of what there was they told of.
+pub fn observers(loads: &[(&str, &Comparison)]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for side in loads.iter().flat_map(|(_, comparison)| &comparison.sides) {
+        if side.ratio.is_some() && !names.contains(&side.observer.as_str()) {
+            names.push(&side.observer);
+        }
+    }
+    let cell = |comparison: &Comparison, name: &str| {
+        let side = comparison.sides.iter().find(|side| side.observer == name)?;
+        let share = Unit::parse("ratio").show(side.ratio?.median);
+        let told = side.told.iter().filter(|told| told.truth > 0);
+        let told = told.map(|told| format!("{} {}", escape(&told.what), told_share(told)));
+        Some(std::iter::once(share).chain(told).collect::<Vec<_>>().join("<br>"))
+    };
+    let row = |name: &&str| {
+        let cells = loads.iter().map(|(_, comparison)| cell(comparison, name).unwrap_or_default());
+        std::iter::once(escape(name)).chain(cells).collect::<Vec<_>>()
+    };
+    let head: Vec<String> = loads.iter().map(|(_, comparison)| escape(&comparison.title)).collect();
+    let head: Vec<&str> = std::iter::once("").chain(head.iter().map(String::as_str)).collect();
+    table(&head, &names.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Of something that there was. Away from 100 %, which is said where it is exactly that.
+fn told_share(told: &Told) -> String {
+    let thousandths = 1000.0 * told.told as f64 / told.truth as f64;
+    let thousandths = if told.told > told.truth { thousandths.ceil() } else { thousandths.floor() };
+    format!("{} %", thousandths / 10.0)
 }
 
 /// Single numbers.
@@ -116,6 +147,27 @@ pub fn growth(growth: &Growth) -> String {
     table(&head.each_ref().map(String::as_str), &rows)
 }
 
+/// The exponents of all growths, and the ends of their costs.
+pub fn growths(growths: &[(&str, &Growth)]) -> String {
+    let row = |(name, growth): &(&str, &Growth)| {
+        let Growth { of, cost, exponent, upper_exponent, .. } = growth;
+        let unit = Unit::parse(&growth.unit);
+        let last =
+            growth.points.last().map(|(n, cost)| format!("{} at {}", unit.show(cost.median), quantity(*n)));
+        let worse = if growth.is_worse_than_linear() { "**worse than linear**" } else { "" };
+        vec![
+            format!("[{}, by {}](#{name})", escape(cost), escape(of)),
+            unit.show(growth.rest.median),
+            last.unwrap_or_default(),
+            format!("{exponent:.2}"),
+            format!("{upper_exponent:.2}"),
+            worse.to_owned(),
+        ]
+    };
+    let head = ["cost", "at rest", "at most", "exponent", "in the upper decade", ""];
+    table(&head, &growths.iter().map(row).collect::<Vec<_>>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::fixtures;
@@ -132,9 +184,16 @@ mod tests {
             "|  | requests/s | share of the bare speed | p50 | p99 | of one processor | told of |\n\
              | --- | --- | --- | --- | --- | --- | --- |\n\
              | bare | 20,000 |  | 120 µs | 900 µs |  |  |\n\
-             | netsonde | 18,600 [18,000..19,000] | 0.930 [0.900..0.950] | 129 µs | 1.03 ms | 2 % | 39,876 of 40,000 connections (99.7 %) |\n\
-             | nethogs | 10,000 [8,000..14,000] | 0.500 [0.400..0.700] | 240 µs | 1.92 ms | 2 % | 39,876 of 40,000 connections (99.7 %) |\n\
-             | ss -tinp | 14,000 [12,000..14,400] | 0.700 [0.600..0.720] | 171 µs | 1.37 ms | 2 % | 39,876 of 40,000 connections (99.7 %) |"
+             | netsonde | 18,600 [18,000..19,000] | 0.930 [0.900..0.950] | 129 µs | 1.03 ms | 2 % | 39,876 of 40,000 connections (99.6 %) |\n\
+             | nethogs | 10,000 [8,000..14,000] | 0.500 [0.400..0.700] | 240 µs | 1.92 ms | 2 % | 39,876 of 40,000 connections (99.6 %) |\n\
+             | ss -tinp | 14,000 [12,000..14,400] | 0.700 [0.600..0.720] | 171 µs | 1.37 ms | 2 % | 39,876 of 40,000 connections (99.6 %) |"
+        );
+        let both = [("a", compared(&measurement).unwrap()), ("b", compared(&results["dns"]).unwrap())];
+        assert_eq!(
+            observers(&both),
+            "|  | peers-connection-per-request, &lt;made> &amp; up | dns, &lt;made> &amp; up |\n| --- | --- | --- |\n\
+             | netsonde | 0.930<br>connections 99.6 % | 0.943<br>connections 99.6 % |\n\
+             | nethogs | 0.500<br>connections 99.6 % |  |\n| ss -tinp | 0.700<br>connections 99.6 % |  |"
         );
         let mut bare = compared(&measurement).unwrap().clone();
         bare.sides.truncate(1);
@@ -150,7 +209,23 @@ mod tests {
         assert!(figures(all).ends_with("| the connection | 3.81 [3.7..4] µs | 3 |"), "{}", figures(all));
         let sockets = fixtures::growth("growth-sockets-time", "open sockets", "one sweep", "us", 1.0);
         let Content::Growth(of) = &sockets.content else { panic!("{sockets:?}") };
+        assert_eq!(
+            growths(&[("growth-a", of)]).lines().last(),
+            Some(
+                "| [one sweep, by open sockets](#growth-a) | 300 µs | 27.3 ms at 100,000 | 1.00 | 1.00 |  |"
+            )
+        );
         assert!(growth(of).contains("\n| 100,000 | 27.3 [26.8..28.1] ms |"), "{}", growth(of));
+    }
+
+    #[test]
+    fn all_is_said_where_it_is_all() {
+        let share = |told, truth| told_share(&Told { what: "connections".into(), truth, told });
+        assert_eq!(share(40_000, 40_000), "100 %");
+        assert_eq!(share(39_999, 40_000), "99.9 %");
+        assert_eq!(share(40_001, 40_000), "100.1 %");
+        assert_eq!(share(0, 40_000), "0 %");
+        assert_eq!(share(15_540, 33_491), "46.4 %");
     }
 
     #[test]

@@ -13,11 +13,6 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// A note for each goal that the made-up results miss.
-fn explained() -> Notes {
-    GOALS.map(|goal| (goal.name.to_owned(), format!("It is the fault of *{}*.\n", goal.name))).into()
-}
-
 #[test]
 fn the_committed_pages_are_what_the_results_say() {
     #[expect(
@@ -40,6 +35,24 @@ fn the_committed_pages_are_what_the_results_say() {
 }
 
 #[test]
+fn no_page_has_marks_that_nobody_fills() {
+    for folder in ["", "docs"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let page = Path::new(folder).join(path.file_name().unwrap());
+            if path.extension().is_none_or(|extension| extension != "md")
+                || PAGES.iter().any(|one| page == Path::new(one))
+            {
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let marked = ["<!-- value:", "<!-- results:"].iter().any(|mark| text.contains(mark));
+            assert!(!marked, "{} has marks and is not among the pages", page.display());
+        }
+    }
+}
+
+#[test]
 fn every_goal_is_of_something_that_is_measured() {
     for goal in GOALS {
         assert!(
@@ -53,7 +66,7 @@ fn every_goal_is_of_something_that_is_measured() {
 
 #[test]
 fn the_page_has_a_verdict_for_every_goal_and_a_note_for_every_miss() {
-    let (results, notes) = (fixtures::results(), explained());
+    let (results, notes) = (fixtures::results(), fixtures::notes());
     let material = Material::new(&results, &notes).unwrap();
     let page = page::page(&material);
     for (goal, verdict) in &material.verdicts {
@@ -64,13 +77,14 @@ fn the_page_has_a_verdict_for_every_goal_and_a_note_for_every_miss() {
         assert_eq!(page.contains(&format!("\n### Why {} is missed\n", goal.name)), missed, "{}", goal.name);
         assert_eq!(page.contains(&format!("the fault of *{}*", goal.name)), missed, "{}", goal.name);
     }
+    assert!(page.contains("**Worse than linear.** It is the fault of *growth-sockets-memory*."), "{page}");
     let error = Material::new(&results, &Notes::new()).map(|_| ()).unwrap_err().to_string();
     assert!(error.starts_with("missed and not explained: keep-alive"), "{error}");
 }
 
 #[test]
 fn the_page_shows_every_measurement_and_links_to_what_exists() {
-    let (results, notes) = (fixtures::results(), explained());
+    let (results, notes) = (fixtures::results(), fixtures::notes());
     let material = Material::new(&results, &notes).unwrap();
     let page = page::page(&material);
     for name in results.keys() {
@@ -131,7 +145,7 @@ fn repository(results: &Results) -> tempfile::TempDir {
     for measurement in results.values() {
         measurement.write(&root.path().join("bench/results")).unwrap();
     }
-    for (name, text) in explained() {
+    for (name, text) in fixtures::notes() {
         let text =
             format!("{text}See [why](../../DECISIONS.md): <!-- value: bpf/connection --><!-- /value -->.\n");
         fs::write(root.path().join(format!("bench/notes/{name}.md")), text).unwrap();
@@ -182,9 +196,15 @@ fn what_cannot_be_quoted_and_what_nobody_knows_are_errors() {
     fs::write(&guide, "It takes nothing.\n").unwrap();
     fs::remove_file(root.path().join("bench/notes/dns.md")).unwrap();
     let error = format!("{:#}", written(root.path()).unwrap_err());
-    assert!(error.starts_with("missed and not explained: dns;"), "{error}");
+    assert!(error.starts_with("missed and not explained: dns (0.943"), "{error}");
     results.get_mut("dns").unwrap().scope = Scope::Quick;
     results["dns"].write(&root.path().join("bench/results")).unwrap();
     let error = format!("{:#}", written(root.path()).unwrap_err());
     assert_eq!(error, "dns is a quick measurement, which is not quoted");
+    let file = |name: &str| root.path().join("bench/results").join(name);
+    results.get_mut("dns").unwrap().scope = Scope::Full;
+    results["dns"].write(&root.path().join("bench/results")).unwrap();
+    fs::rename(file("dns.json"), file("sdn.json")).unwrap();
+    let error = format!("{:#}", written(root.path()).unwrap_err());
+    assert_eq!(error, "dns is not in dns.json, where pages say it is");
 }

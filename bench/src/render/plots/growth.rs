@@ -12,6 +12,8 @@ use crate::results::{Growth, Spread};
 
 const SIZE: (u32, u32) = (860, 420);
 const MARGIN: i32 = 16;
+/// What the horizontal axis has on both sides of the points.
+const BESIDE: f64 = 1.15;
 /// Of a curve that is a straight line only where the cost at rest does not count.
 const STEPS: i32 = 16;
 
@@ -44,7 +46,8 @@ fn draw(area: &Area<'_>, growth: &Growth, points: &[(f64, Spread)], shown: &Unit
     let rest = (growth.rest.median > 0.0).then_some(growth.rest.median * factor);
     let costs = points.iter().flat_map(|(_, cost)| [cost.min * factor, cost.max * factor]).chain(rest);
     let (least, most) = ends(costs);
-    let (fewest, many) = ends(points.iter().map(|(n, _)| *n));
+    let Some(((first, _), (last, _))) = points.first().zip(points.last()) else { return Ok(()) };
+    let (fewest, many) = (first / BESIDE, last * BESIDE);
     let mut chart = ChartBuilder::on(area)
         .margin_top(62)
         .margin_right(34)
@@ -85,7 +88,7 @@ fn draw(area: &Area<'_>, growth: &Growth, points: &[(f64, Spread)], shown: &Unit
 
 /// What was fitted, from the first point to the last.
 fn curve(growth: &Growth, points: &[(f64, Spread)]) -> Vec<(f64, f64)> {
-    let ([(first, _), ..], [.., (last, _)]) = (points, points) else { return Vec::new() };
+    let Some(((first, _), (last, _))) = points.first().zip(points.last()) else { return Vec::new() };
     let (base, factor) = fit::curve(growth);
     let at = |step| first * (last / first).powf(f64::from(step) / f64::from(STEPS));
     (0..=STEPS).map(at).map(|n| (n, base + factor * n.powf(growth.exponent))).collect()
