@@ -4,6 +4,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+#[cfg(test)]
+mod counted;
 mod listener;
 mod payload;
 mod process;

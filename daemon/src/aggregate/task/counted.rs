@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use netsonde_counted::count;
 use netsonde_probes::records::{
-    BinaryPath, CgroupEvent, ConnectionTotals, Execution, ProcessEvent, ProcessEventKind, ProcessId,
-    SocketEvent, Transport,
+    Accepts, BinaryPath, CgroupEvent, ConnectionTotals, DnsPacket, Execution, ProcessEvent, ProcessEventKind,
+    ProcessId, SocketEvent, Transport,
 };
 use netsonde_probes::{Sweep, SweepTotals};
 
@@ -48,15 +48,9 @@ fn executed(n: u32) -> ProcessEvent {
 fn task(configuration: &str) -> Aggregation {
     let config = right(configuration);
     let exporters = Exporters::start(Vec::new(), &[], &config.export.spool).unwrap();
-    let publish = Publish {
-        status: watch::channel(Status::default()).0,
-        inventory: watch::channel(None).0,
-    };
-    let around = Around {
-        progress: Arc::new(Progress::new()),
-        api: Arc::new(Counts::default()),
-        lacking: Vec::new(),
-    };
+    let publish = Publish { status: watch::channel(Status::default()).0, inventory: watch::channel(None).0 };
+    let around =
+        Around { progress: Arc::new(Progress::new()), api: Arc::new(Counts::default()), lacking: Vec::new() };
     let view = view::Recorder::new(config.api.history, Clock::read().unix_ns());
     let mut task = Aggregation::new(config, exporters, publish, None, view, around);
     let cgroups = (0..PROGRAMS)
@@ -155,9 +149,8 @@ fn flow(n: u32) -> Flow {
 }
 
 fn report(flows: Vec<(Flow, FlowCounts)>, listeners: Vec<Listener>) -> SweepReport {
-    let processes = (0..PROGRAMS)
-        .map(|n| ProcessEvent { kind: ProcessEventKind::Seen, ..executed(n) })
-        .collect();
+    let processes =
+        (0..PROGRAMS).map(|n| ProcessEvent { kind: ProcessEventKind::Seen, ..executed(n) }).collect();
     let sweep = Sweep { flows, listeners, processes, holders: None, totals: SweepTotals::default() };
     SweepReport {
         sweep: Ok(sweep),
@@ -201,4 +194,120 @@ fn sweep_of_idle_flows() {
     let nothing = report(Vec::new(), Vec::new());
     count(FLOWS as usize, "flow with connections open", || task.take_sweep(&nothing));
     assert_eq!(task.active.fill().0, FLOWS as usize);
+}
+
+#[test]
+fn sweep_of_listeners() {
+    const LISTENERS: u32 = 1000;
+    let mut task = task(ROOM);
+    let listeners: Vec<Listener> = (0..LISTENERS)
+        .map(|n| Listener {
+            transport: Transport::Tcp,
+            owner: owner(n % PROGRAMS),
+            opener: Some(owner(n % PROGRAMS)),
+            opened_ns: Some(3 * SECOND),
+            cookie: u64::from(n) + 1,
+            address: peer(0),
+            port: 1000 + n as u16,
+            interface: None,
+            network_namespace: 1,
+            backlog: 128,
+            queued: 0,
+            reuseport_group: None,
+            peer: None,
+            port_chosen: true,
+            ipv6_only: false,
+            shared: false,
+            accepts: Accepts::default(),
+            rules: RuleMask::default(),
+        })
+        .collect();
+    task.take_sweep(&report(Vec::new(), listeners.clone()));
+    let next = report(Vec::new(), listeners);
+    count(LISTENERS as usize, "listener", || task.take_sweep(&next));
+    assert_eq!(task.status.sweep.listeners, u64::from(LISTENERS));
+}
+
+#[test]
+fn short_process() {
+    const PROCESSES: u32 = 2000;
+    let mut task = task("");
+    let events = |n: u32| {
+        let shell = executed(1);
+        let of = |kind, image| ProcessEvent {
+            kind,
+            process: process(1000 + n),
+            parent: process(1),
+            image,
+            ..shell.clone()
+        };
+        let binary = BinaryPath { path: format!("/usr/bin/tool-{}", n % 50), ..BinaryPath::default() };
+        let exec = ProcessEventKind::Exec(Box::new(Execution { binary, ..Execution::default() }));
+        [of(ProcessEventKind::Fork, 1), of(exec, 2), of(ProcessEventKind::Exit { owned_sockets: false }, 2)]
+    };
+    let batches: Vec<Records> = (0..PROCESSES / 100)
+        .map(|batch| {
+            let processes = (batch * 100..(batch + 1) * 100).flat_map(events).collect();
+            Records { processes, ..Records::default() }
+        })
+        .collect();
+    count(PROCESSES as usize, "process that forks, executes and exits", || {
+        for records in &batches {
+            task.take_records(records, &Reading::default());
+        }
+    });
+}
+
+/// A message about `host-N.example` A; a response has one address.
+fn message(id: u16, response: bool) -> Vec<u8> {
+    let mut bytes = id.to_be_bytes().to_vec();
+    bytes.extend(if response {
+        [0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]
+    } else {
+        [1, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    });
+    let label = format!("host-{}", id % 500);
+    bytes.push(label.len() as u8);
+    bytes.extend(label.bytes());
+    bytes.extend(b"\x07example\0\0\x01\0\x01");
+    if response {
+        bytes.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\x0e\0\x04\x0a\0\x01");
+        bytes.push(id as u8);
+    }
+    bytes
+}
+
+#[test]
+fn dns_lookup() {
+    const LOOKUPS: u16 = 2000;
+    let mut task = task("");
+    let packet = |id: u16, sent: bool| {
+        let data = message(id, !sent);
+        DnsPacket {
+            time_ns: 10 * SECOND + u64::from(id) * 1000,
+            owner: owner(u32::from(id) % PROGRAMS),
+            cookie: u64::from(id),
+            local: (peer(1), 40_000),
+            remote: (peer(2), 53),
+            network_namespace: 1,
+            transport: Transport::Udp,
+            sent,
+            sequence: 0,
+            length: data.len(),
+            rules: RuleMask::default(),
+            data,
+        }
+    };
+    let batches: Vec<Records> = (0..LOOKUPS / 100)
+        .map(|batch| {
+            let dns = (batch * 100..(batch + 1) * 100).flat_map(|id| [packet(id, true), packet(id, false)]);
+            Records { dns: dns.collect(), ..Records::default() }
+        })
+        .collect();
+    count(LOOKUPS.into(), "lookup", || {
+        for records in &batches {
+            task.take_records(records, &Reading::default());
+        }
+    });
+    assert_eq!(task.dns.counts().matching.answered, u64::from(LOOKUPS));
 }
