@@ -51,15 +51,14 @@ pid_differs() { [[ $(property MainPID) != "$1" && $(property MainPID) != 0 ]]; }
 curl_was_seen() { grep '"netsonde.tcp.close"' /var/log/netsonde/flows.jsonl | grep --quiet '"/usr/bin/curl"'; }
 
 # COMMAND...: netsonde's status is all well, but for records of processes of the host outside, which the probes see and
-# nobody can name in here (the kernel tells pids of the host, and /proc has those of this container), and for what the
-# kernel of the machine has not.
+# nobody can name in here (the kernel tells pids of the host, and /proc has those of this container).
 all_well() {
     local answer
     answer=$("$@")
     echo "$answer"
     grep --quiet '^ok *sweep ' <<<"$answer" || return 1
     ! grep -E '^(degraded|failed)' <<<"$answer" |
-        grep --quiet -vE '^degraded  processes .*, 0 forgotten early, [0-9]+ records unattributed$|^degraded  signal udp .*before Linux 6\.10'
+        grep --quiet -vE '^degraded  processes .*, 0 forgotten early, [0-9]+ records unattributed$'
 }
 
 # The guide's commands of one section, literally.
