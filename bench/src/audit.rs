@@ -1,7 +1,6 @@
 //! How long `netsonde audit --listening` takes beside `ss -lntup`, on a host with many sockets: through the daemon, and
 //! by reading the kernel without one. In interleaved pairs, of which every other one begins with netsonde.
 
-use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,51 +9,39 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use netsonde_tests::command;
 use netsonde_tests::program::{Running, python};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::pairs::{Spread, Subject};
+use crate::Plan;
+use crate::results::{Content, Figure};
 
 /// Each has less than the 20,000 files that a process may open on a small host.
 const PROCESSES: usize = 4;
 const SOCKETS: usize = 20_000;
 const LISTENERS: usize = 500;
 /// A run of either takes milliseconds: there can be more pairs than of the workloads.
-const RUNS_PER_PAIR: u64 = 6;
+const RUNS_PER_ROUND: u64 = 6;
 /// Loading programs takes a second or more each time.
 const ONE_SHOT_PAIRS: u64 = 3;
 const FIRST_SWEEPS: Duration = Duration::from_secs(30);
 
-/// What the pairs gave.
-#[derive(Debug, Serialize)]
-pub struct Cost {
-    sockets: usize,
-    listeners: usize,
-    daemon: Outcome,
-    one_shot: Outcome,
-}
+/// One way of asking, beside `ss`: milliseconds of both, in pairs.
+struct Outcome(Vec<(f64, f64)>);
 
-/// One way of asking, beside `ss`.
-#[derive(Debug, Serialize)]
-struct Outcome {
-    ss_ms: Spread,
-    netsonde_ms: Spread,
-    /// netsonde's time by that of `ss`: below 1 it is faster.
-    ratio: Spread,
-    pairs: Vec<(f64, f64)>,
-}
-
-impl fmt::Display for Cost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "audit: {} sockets, {} listeners", self.sockets, self.listeners)?;
-        writeln!(f, "audit: through the daemon    {}", self.daemon)?;
-        write!(f, "audit: without it (one-shot) {}", self.one_shot)
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ss -lntup {} ms, netsonde audit {} ms, ", self.ss_ms, self.netsonde_ms)?;
-        write!(f, "ratio {} of {} pairs", self.ratio, self.pairs.len())
+impl Outcome {
+    /// netsonde's time by that of `ss`, below 1 if it is faster, and both times.
+    fn figures(&self, name: &str, title: &str) -> [Figure; 3] {
+        let column = |of: fn(&(f64, f64)) -> f64| self.0.iter().map(of).collect::<Vec<_>>();
+        let named = |suffix| format!("{name}-{suffix}");
+        [
+            Figure::of(
+                &named("ratio"),
+                &format!("{title}, by the time of ss -lntup"),
+                "",
+                &column(|(ss, own)| own / ss),
+            ),
+            Figure::of(&named("netsonde"), title, "ms", &column(|(_, own)| *own)),
+            Figure::of(&named("ss"), "ss -lntup beside it", "ms", &column(|(ss, _)| *ss)),
+        ]
     }
 }
 
@@ -66,7 +53,8 @@ struct Held {
 }
 
 /// Opens the sockets, and measures with a daemon and without.
-pub fn measure(subject: &Subject, pairs: u64) -> Result<Cost> {
+pub fn measure(plan: &Plan) -> Result<Content> {
+    let subject = &plan.subject;
     let (_running, held) = hold()?;
     let (sockets, listeners) = held
         .iter()
@@ -84,7 +72,7 @@ pub fn measure(subject: &Subject, pairs: u64) -> Result<Cost> {
         command::until(FIRST_SWEEPS, || Ok(shows_all(&command::output(&mut through_daemon())?, &ports)))?;
     ensure!(complete, "netsonde does not show all that listens");
     ensure!(shows_all(&command::output(&mut ss())?, &ports), "ss does not show all that listens");
-    let by_daemon = compare(through_daemon, pairs * RUNS_PER_PAIR)?;
+    let by_daemon = compare(through_daemon, plan.rounds * RUNS_PER_ROUND)?;
     daemon.stop()?;
 
     let directory = tempfile::tempdir()?;
@@ -94,7 +82,12 @@ pub fn measure(subject: &Subject, pairs: u64) -> Result<Cost> {
     let alone = || audit(&configuration);
     ensure!(shows_all(&command::output(&mut alone())?, &ports), "one reading does not show all that listens");
     let one_shot = compare(alone, ONE_SHOT_PAIRS)?;
-    Ok(Cost { sockets, listeners, daemon: by_daemon, one_shot })
+    let host = format!("of a host with {sockets} sockets and {listeners} listeners");
+    let daemon =
+        by_daemon.figures("daemon", &format!("netsonde audit --listening {host}, through the daemon"));
+    let one_shot =
+        one_shot.figures("one-shot", &format!("netsonde audit --listening {host}, without a daemon"));
+    Ok(Content::Figures { figures: daemon.into_iter().chain(one_shot).collect() })
 }
 
 fn hold() -> Result<(Vec<Running>, Vec<Held>)> {
@@ -132,13 +125,7 @@ fn compare(netsonde: impl Fn() -> Command, pairs: u64) -> Result<Outcome> {
         };
         taken.push(milliseconds);
     }
-    let column = |of: fn(&(f64, f64)) -> f64| Spread::of(&taken.iter().map(of).collect::<Vec<_>>());
-    Ok(Outcome {
-        ss_ms: column(|(ss, _)| *ss),
-        netsonde_ms: column(|(_, netsonde)| *netsonde),
-        ratio: column(|(ss, netsonde)| netsonde / ss),
-        pairs: taken,
-    })
+    Ok(Outcome(taken))
 }
 
 /// Milliseconds from the start of the process to its end, its output read by nobody.
@@ -165,7 +152,7 @@ mod tests {
     #[test]
     fn ratios_are_of_pairs() {
         let outcome = compare(ss, 2).unwrap();
-        assert_eq!(outcome.pairs.len(), 2);
-        assert!(outcome.to_string().ends_with("of 2 pairs"), "{outcome}");
+        let [ratio, own, _] = outcome.figures("a", "A");
+        assert_eq!((ratio.count, ratio.name.as_str(), own.unit.as_str()), (2, "a-ratio", "ms"));
     }
 }

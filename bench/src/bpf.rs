@@ -1,54 +1,25 @@
 //! Nanoseconds that netsonde's BPF programs run for, per connection and per swept socket. What they take for
 //! processes is found by `processes`.
 
-use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use netsonde_tests::command;
 use netsonde_tests::program::{self, Programs, Server};
-use serde::Serialize;
 
+use crate::Plan;
 use crate::idle::Idle;
-use crate::pairs::Subject;
+use crate::results::{Content, Figure};
 use crate::statistics::{Program, Statistics};
 
 const CONNECTIONS: usize = 5_000;
 const IDLE_CONNECTIONS: usize = 5_000;
 const SWEEPS: u64 = 5;
 
-/// What the programs took.
-#[derive(Debug, Serialize)]
-pub struct Cost {
-    connections: usize,
-    /// Per connection with both ends on this host, without the sweep.
-    ns_per_connection: f64,
-    programs: Vec<Program>,
-    idle_sockets: usize,
-    /// Of the TCP iterator, per socket that it was shown.
-    ns_per_swept_socket: f64,
-}
-
-impl fmt::Display for Cost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for program in self.programs.iter().filter(|program| program.runs > 0) {
-            let per_connection = program.ns as f64 / self.connections as f64;
-            let (runs, ns) = (program.runs, program.ns_per_run());
-            writeln!(
-                f,
-                "  {:<24} {runs:>8} runs, {ns:>7.0} ns a run, {per_connection:>7.0} ns a connection",
-                program.name
-            )?;
-        }
-        writeln!(f, "bpf: {:.0} ns per connection, both ends", self.ns_per_connection)?;
-        write!(f, "bpf: {:.0} ns per swept socket, {} idle", self.ns_per_swept_socket, self.idle_sockets)
-    }
-}
-
 /// Makes connections, then sweeps over idle ones, and reads what both took.
-pub fn measure(subject: &Subject) -> Result<Cost> {
+pub fn measure(plan: &Plan) -> Result<Content> {
     let statistics = Statistics::enable()?;
-    let daemon = subject.start()?;
+    let daemon = plan.subject.start()?;
     let sweeper = statistics.tcp_iterator()?;
 
     let directory = Programs::new()?;
@@ -74,13 +45,17 @@ pub fn measure(subject: &Subject) -> Result<Cost> {
     wait_for_runs(&sweep, before.runs + SWEEPS * shown)?;
     let swept = sweep()?.since(Some(&before));
     daemon.stop()?;
-    Ok(Cost {
-        connections: CONNECTIONS,
-        ns_per_connection: total as f64 / CONNECTIONS as f64,
-        programs,
-        idle_sockets: idle.sockets(),
-        ns_per_swept_socket: swept.ns_per_run(),
-    })
+    let ns = |all: u64| all as f64 / CONNECTIONS as f64;
+    let per_connection = "in BPF for a connection, both ends on this host";
+    let mut figures = vec![
+        Figure::of("connection", per_connection, "ns", &[ns(total)]),
+        Figure::of("swept-socket", "in BPF for each idle socket of a sweep", "ns", &[swept.ns_per_run()]),
+    ];
+    figures.extend(programs.iter().filter(|program| program.runs > 0).map(|program| {
+        let title = format!("of these by {}, {:.0} ns a run", program.name, program.ns_per_run());
+        Figure::of(&format!("connection-{}", program.name), &title, "ns", &[ns(program.ns)])
+    }));
+    Ok(Content::Figures { figures })
 }
 
 fn wait_for_runs(sweep: &impl Fn() -> Result<Program>, runs: u64) -> Result<()> {

@@ -1,7 +1,6 @@
 //! Bytes that a host sends in one interval: metrics as they are encoded and as they travel, and log records, for hosts
 //! that talk little, much and nearly as much as the default limit of series allows.
 
-use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -11,10 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use flate2::read::GzDecoder;
 use netsonde_tests::daemon::Daemon;
-use serde::Serialize;
 use serde_json::Value;
 
-use crate::pairs::Subject;
+use crate::Plan;
+use crate::observers::Subject;
+use crate::results::{Content, Figure};
 
 /// Services of the hosts; each makes two flows, since both ends are on this one.
 const HOSTS: [(&str, usize); 3] = [("small", 10), ("medium", 100), ("large", 400)];
@@ -32,14 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Application bytes of a message, either way.
 const MESSAGE: [u8; 100] = [0x5a; 100];
 
-/// What was found for each host.
-#[derive(Debug, Serialize)]
-pub struct Cost {
-    hosts: Vec<Host>,
-}
-
 /// One host.
-#[derive(Debug, Serialize)]
 struct Host {
     name: &'static str,
     flows: usize,
@@ -49,30 +42,42 @@ struct Host {
 }
 
 /// Of metrics for an interval, of logs for a record.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
 struct Size {
     encoded: usize,
     gzipped: usize,
 }
 
-impl fmt::Display for Cost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (line, Host { name, flows, series, metrics, record }) in self.hosts.iter().enumerate() {
-            if line > 0 {
-                writeln!(f)?;
-            }
-            write!(f, "export-size: {name:<6} {flows:>4} flows, {series:>5} series: an interval ")?;
-            write!(f, "{:>8} bytes, {:>7} with gzip; ", metrics.encoded, metrics.gzipped)?;
-            write!(f, "a log record {} bytes, {} with gzip", record.encoded, record.gzipped)?;
-        }
-        Ok(())
+/// Measures each host by a daemon of its own.
+pub fn measure(plan: &Plan) -> Result<Content> {
+    let mut figures = Vec::new();
+    for (name, services) in HOSTS {
+        figures.extend(host(&plan.subject, name, services)?.figures());
     }
+    Ok(Content::Figures { figures })
 }
 
-/// Measures each host by a daemon of its own.
-pub fn measure(subject: &Subject) -> Result<Cost> {
-    let hosts = HOSTS.map(|(name, services)| host(subject, name, services));
-    Ok(Cost { hosts: hosts.into_iter().collect::<Result<_>>()? })
+impl Host {
+    fn figures(&self) -> [Figure; 6] {
+        let Self { name, flows, series, metrics, record } = self;
+        let figure = |suffix: &str, title: String, unit, value: f64| {
+            Figure::of(&format!("{name}-{suffix}"), &title, unit, &[value])
+        };
+        let host = format!("{name} host ({flows} flows)");
+        [
+            figure("flows", format!("{host}: flows"), "flows", *flows as f64),
+            figure("series", format!("{host}: series"), "series", *series as f64),
+            figure("metrics", format!("{host}: an interval, encoded"), "bytes", metrics.encoded as f64),
+            figure(
+                "metrics-gzip",
+                format!("{host}: an interval, with gzip"),
+                "bytes",
+                metrics.gzipped as f64,
+            ),
+            figure("record", format!("{host}: a log record, encoded"), "bytes", record.encoded as f64),
+            figure("record-gzip", format!("{host}: a log record, with gzip"), "bytes", record.gzipped as f64),
+        ]
+    }
 }
 
 fn host(subject: &Subject, name: &'static str, services: usize) -> Result<Host> {

@@ -8,15 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use netsonde_tests::cleanup::CleanUp;
 use netsonde_tests::command;
-use serde::Serialize;
 
 /// Forking them may take so long on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
 const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// What each of them has done before it sleeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Only been forked.
     Forked,

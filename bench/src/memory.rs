@@ -1,15 +1,15 @@
 //! Memory of the daemon: at rest, and what each more living process adds to it.
 
-use std::fmt;
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::telemetry::Telemetry;
-use serde::Serialize;
 
+use crate::Plan;
 use crate::living::{Kind, Living};
-use crate::pairs::Subject;
+use crate::observers::Subject;
+use crate::results::{Content, Figure};
 
 const PROCESSES: usize = 3_000;
 /// Exports that are waited for before memory is read: the first may tell of a sweep that began before.
@@ -17,25 +17,18 @@ const EXPORTS: usize = 3;
 /// Processes that were there before may end meanwhile: the table must grow by this share of those that came.
 const TRACKED_SHARE: f64 = 0.95;
 
-/// What was found with each kind of process, by a daemon of its own: what one has allocated it may use again.
-#[derive(Debug, Serialize)]
-pub struct Cost {
-    growths: Vec<Growth>,
-}
-
 /// One daemon, without the processes and with them.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 struct Growth {
     kind: Kind,
     processes: usize,
     rest: Reading,
-    grown: Reading,
     /// Anonymous memory: the table, and what a sweep over that many has left with the allocator.
     bytes_per_process: f64,
 }
 
 /// The daemon at one time.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Reading {
     memory: Memory,
     /// Processes in its table, by its own word.
@@ -43,41 +36,12 @@ struct Reading {
 }
 
 /// Bytes in memory, of /proc/PID/status (proc_pid_status(5)).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Memory {
     /// `VmRSS`: with the binary and the rings that are shared with the kernel.
     resident: u64,
     /// `RssAnon`: the heap and the stacks.
     anonymous: u64,
-}
-
-impl fmt::Display for Cost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (line, Growth { kind, processes, rest, grown, bytes_per_process }) in
-            self.growths.iter().enumerate()
-        {
-            if line == 0 {
-                write!(f, "memory: {} resident at rest, ", Mebibytes(rest.memory.resident))?;
-                write!(f, "of which {} anonymous; ", Mebibytes(rest.memory.anonymous))?;
-                writeln!(f, "{} processes tracked", rest.tracked)?;
-            } else {
-                writeln!(f)?;
-            }
-            let (before, after) = (Mebibytes(rest.memory.anonymous), Mebibytes(grown.memory.anonymous));
-            let kind = if *kind == Kind::Forked { "forked" } else { "forked and executed" };
-            write!(f, "memory: {bytes_per_process:.0} bytes per living process, {processes} {kind}: ")?;
-            write!(f, "{before} -> {after} anonymous, {} -> {} tracked", rest.tracked, grown.tracked)?;
-        }
-        Ok(())
-    }
-}
-
-struct Mebibytes(u64);
-
-impl fmt::Display for Mebibytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.2} MiB", self.0 as f64 / f64::from(1 << 20))
-    }
 }
 
 impl Growth {
@@ -89,14 +53,32 @@ impl Growth {
             "netsonde tracks {more} more processes after {processes} were forked"
         );
         let bytes = grown.memory.anonymous as f64 - rest.memory.anonymous as f64;
-        Ok(Self { kind, processes, rest, grown, bytes_per_process: bytes / processes as f64 })
+        Ok(Self { kind, processes, rest, bytes_per_process: bytes / processes as f64 })
     }
 }
 
 /// Reads the memory of one daemon for each kind of process, before and after there are many of them.
-pub fn measure(subject: &Subject) -> Result<Cost> {
-    let growths = [Kind::Forked, Kind::Executed].map(|kind| grow(subject, kind));
-    Ok(Cost { growths: growths.into_iter().collect::<Result<_>>()? })
+///
+/// Each kind has a daemon of its own: what one has allocated it may use again.
+pub fn measure(plan: &Plan) -> Result<Content> {
+    let growths = [Kind::Forked, Kind::Executed].map(|kind| grow(&plan.subject, kind));
+    let growths = growths.into_iter().collect::<Result<Vec<_>>>()?;
+    let at_rest = |of: fn(&Memory) -> u64| {
+        growths.iter().map(|growth| of(&growth.rest.memory) as f64).collect::<Vec<_>>()
+    };
+    let mut figures = vec![
+        Figure::of("rest", "resident at rest", "bytes", &at_rest(|memory| memory.resident)),
+        Figure::of("rest-anonymous", "of these anonymous", "bytes", &at_rest(|memory| memory.anonymous)),
+    ];
+    figures.extend(growths.iter().map(|growth| {
+        let (name, kind) = match growth.kind {
+            Kind::Forked => ("forked", "forked"),
+            Kind::Executed => ("executed", "forked and executed"),
+        };
+        let title = format!("for each of {} living processes that were {kind}", growth.processes);
+        Figure::of(name, &title, "bytes", &[growth.bytes_per_process])
+    }));
+    Ok(Content::Figures { figures })
 }
 
 fn grow(subject: &Subject, kind: Kind) -> Result<Growth> {

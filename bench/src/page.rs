@@ -2,44 +2,23 @@
 //! what a filter leaves. In Chromium, on this machine, which also runs the daemon.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use netsonde_tests::browser;
 use netsonde_tests::host;
 use netsonde_tests::program::{Programs, Running};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
-use crate::pairs::{Spread, Subject};
+use crate::Plan;
+use crate::results::{Content, Figure};
 
 /// Each has as many connections to as many ports of its own, and both ends of each are a flow.
 const PROGRAMS: usize = 10;
 const CONNECTIONS: usize = 250;
 const FLOWS: usize = PROGRAMS * CONNECTIONS * 2;
 const ROUNDS: usize = 9;
-
-/// What was found, in milliseconds.
-#[derive(Debug, Serialize)]
-pub struct Cost {
-    flows: usize,
-    first_paint: Spread,
-    first_data: Spread,
-    filter: BTreeMap<String, Spread>,
-    heap_bytes: u64,
-}
-
-impl fmt::Display for Cost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "page: {} flows an interval", self.flows)?;
-        writeln!(f, "page: first paint {} ms, data shown {} ms", self.first_paint, self.first_data)?;
-        for (view, response) in &self.filter {
-            writeln!(f, "page: filter response, {view} {response} ms")?;
-        }
-        write!(f, "page: {} MB of JavaScript heap", self.heap_bytes / 1_000_000)
-    }
-}
 
 /// What the script says.
 #[derive(Debug, Deserialize)]
@@ -52,7 +31,7 @@ struct Measured {
 }
 
 /// Opens the flows, and lets a browser look at them.
-pub fn measure(subject: &Subject) -> Result<Cost> {
+pub fn measure(plan: &Plan) -> Result<Content> {
     let programs = Programs::new()?;
     let text = std::fs::read_to_string(host::source("programs/many_sockets.py"))?;
     let mut running = Vec::with_capacity(PROGRAMS);
@@ -65,7 +44,7 @@ pub fn measure(subject: &Subject) -> Result<Cost> {
         running.push(one);
     }
     let port = browser::free_port()?;
-    let daemon = subject.start_for(&format!("[api]\nlisten = \"127.0.0.1:{port}\"\n"))?;
+    let daemon = plan.subject.start_for(&format!("[api]\nlisten = \"127.0.0.1:{port}\"\n"))?;
     let arguments = json!({
         "origin": format!("http://127.0.0.1:{port}"), "flows": FLOWS, "filter": "binary:program-3.py", "rounds": ROUNDS,
     });
@@ -75,11 +54,18 @@ pub fn measure(subject: &Subject) -> Result<Cost> {
     // What it would still have exported is nobody's matter here.
     drop(daemon);
     ensure!(measured.problems.is_empty(), "the page had problems: {:?}", measured.problems);
-    Ok(Cost {
-        flows: FLOWS,
-        first_paint: Spread::of(&measured.paint),
-        first_data: Spread::of(&measured.data),
-        filter: measured.response.into_iter().map(|(view, all)| (view, Spread::of(&all))).collect(),
-        heap_bytes: measured.heap,
-    })
+    let mut figures = vec![
+        Figure::of("first-paint", &format!("first paint, {FLOWS} flows an interval"), "ms", &measured.paint),
+        Figure::of("first-data", "data shown", "ms", &measured.data),
+    ];
+    figures.extend(measured.response.iter().map(|(view, all)| {
+        Figure::of(
+            &format!("filter-{view}"),
+            &format!("from a key to what the filter leaves, {view}"),
+            "ms",
+            all,
+        )
+    }));
+    figures.push(Figure::of("heap", "JavaScript heap", "bytes", &[measured.heap as f64]));
+    Ok(Content::Figures { figures })
 }

@@ -2,14 +2,13 @@
 //! for the fork, the exec and the exit of each.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde::Serialize;
 
-use crate::pairs::Subject;
+use crate::Plan;
+use crate::results::{Content, Figure};
 use crate::statistics::{Program, Statistics};
 
 const PROGRAM: &str = "/bin/true";
@@ -76,50 +75,6 @@ pub fn rate(length: Duration) -> Result<f64> {
     Ok(f64::from(count) / begin.elapsed().as_secs_f64())
 }
 
-/// What the programs took for processes.
-#[derive(Debug, Serialize)]
-pub struct Cost {
-    processes: usize,
-    seconds: f64,
-    quiet_seconds: f64,
-    events: Vec<Event>,
-    /// Fork, exec and exit of one process.
-    ns_per_process: f64,
-    /// Of the walk over all tasks in each sweep, per task that it met.
-    ns_per_walked_task: f64,
-    /// Records for which the ring had no room: their part of the work was not done.
-    lost_records: i64,
-}
-
-/// What one kind of event took. The programs run for threads too, and for processes of others.
-#[derive(Debug, Serialize)]
-struct Event {
-    event: &'static str,
-    /// While the processes were made.
-    program: Program,
-    /// While nobody made any here.
-    quiet: Program,
-    /// Without what others are thought to have caused.
-    ns_per_process: f64,
-    runs_per_process: f64,
-}
-
-impl fmt::Display for Cost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Event { event, program, quiet, ns_per_process, runs_per_process } in &self.events {
-            let (runs, ns) = (program.runs, program.ns_per_run());
-            let noise = quiet.runs as f64 / self.quiet_seconds;
-            write!(f, "  {:<24} {runs:>8} runs, {ns:>7.0} ns a run, ", program.name)?;
-            write!(f, "{ns_per_process:>7.0} ns and {runs_per_process:.2} runs per {event}; ")?;
-            writeln!(f, "{noise:.1} runs/s by others")?;
-        }
-        let walked = self.ns_per_walked_task;
-        writeln!(f, "processes: {walked:.0} ns per walked task in each sweep")?;
-        write!(f, "processes: {:.0} ns in BPF per process, ", self.ns_per_process)?;
-        write!(f, "{} in {:.1} s, {} records lost", self.processes, self.seconds, self.lost_records)
-    }
-}
-
 /// Programs of netsonde at one time.
 struct Reading {
     time: Instant,
@@ -154,9 +109,9 @@ fn per_process(all: u64, seconds: f64, noise: u64, noise_seconds: f64, processes
 }
 
 /// Watches the host without them, then makes the processes, and reads what the programs took for both.
-pub fn measure(subject: &Subject) -> Result<Cost> {
+pub fn measure(plan: &Plan) -> Result<Content> {
     let statistics = Statistics::enable()?;
-    let daemon = subject.start()?;
+    let daemon = plan.subject.start()?;
     let begin = Reading::take(&statistics)?;
     std::thread::sleep(QUIET);
     let middle = Reading::take(&statistics)?;
@@ -170,24 +125,26 @@ pub fn measure(subject: &Subject) -> Result<Cost> {
         daemon.stop()?.sum("netsonde.self.losses", &[("netsonde.loss.reason", "process_ring_full".into())]);
 
     let (seconds, quiet_seconds) = (end.seconds_since(&middle), middle.seconds_since(&begin));
-    let mut events = Vec::with_capacity(EVENTS.len());
+    let mut figures = Vec::with_capacity(EVENTS.len() + 3);
+    let mut total = 0.0;
     for (event, name) in EVENTS {
         let (program, quiet) = (end.since(&middle, name)?, middle.since(&begin, name)?);
         ensure!(program.runs >= PROCESSES as u64, "{name} ran {} times for {PROCESSES}", program.runs);
-        let share = |all, noise| per_process(all, seconds, noise, quiet_seconds, PROCESSES);
-        let ns_per_process = share(program.ns, quiet.ns);
-        let runs_per_process = share(program.runs, quiet.runs);
-        events.push(Event { event, program, quiet, ns_per_process, runs_per_process });
+        let ns = per_process(program.ns, seconds, quiet.ns, quiet_seconds, PROCESSES);
+        figures.push(Figure::of(event, &format!("in BPF for each {event}"), "ns", &[ns]));
+        total += ns;
     }
-    Ok(Cost {
-        processes: PROCESSES,
-        seconds,
-        quiet_seconds,
-        ns_per_process: events.iter().map(|event| event.ns_per_process).sum(),
-        events,
-        ns_per_walked_task: end.since(&begin, WALK)?.ns_per_run(),
-        lost_records,
-    })
+    let walked = end.since(&begin, WALK)?.ns_per_run();
+    figures.insert(0, Figure::of("process", "in BPF for fork, exec and exit of a process", "ns", &[total]));
+    figures.push(Figure::of(
+        "walked-task",
+        "in BPF for each task of the walk that each sweep makes",
+        "ns",
+        &[walked],
+    ));
+    let title = format!("lost of those of {PROCESSES} processes in {seconds:.1} s");
+    figures.push(Figure::of("lost-records", &title, "records", &[lost_records as f64]));
+    Ok(Content::Figures { figures })
 }
 
 #[cfg(test)]

@@ -19,8 +19,34 @@ pub const NAMES: [&str; 6] =
 /// How many names dnsperf asks for.
 const QUESTIONS: usize = 1000;
 
+/// How a run went.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Run {
+    /// In the load's unit.
+    pub rate: f64,
+    /// Median latency in microseconds, of a load that can tell.
+    pub p50_us: Option<f64>,
+    /// The same for the slowest hundredth.
+    pub p99_us: Option<f64>,
+    /// TCP connections that were opened and closed, where the load knows exactly.
+    pub connections: Option<u64>,
+    /// Bytes that applications sent over TCP or UDP, both directions together, where the load knows exactly.
+    pub bytes: Option<u64>,
+    /// Processes that came and went.
+    pub processes: Option<u64>,
+}
+
+impl Run {
+    /// One of which nothing else is known.
+    pub fn at_rate(rate: f64) -> Self {
+        Self { rate, ..Self::default() }
+    }
+}
+
 /// Something that can be run again and again and says how fast it was.
 pub trait Workload {
+    /// What it is, for people.
+    fn title(&self) -> &'static str;
     /// What its numbers count.
     fn unit(&self) -> &'static str;
     /// Lines of netsonde's configuration without which it would not see the load for what it is.
@@ -28,16 +54,18 @@ pub trait Workload {
         String::new()
     }
     /// Runs it for so long.
-    fn run(&self, length: Duration) -> Result<f64>;
+    fn run(&self, length: Duration) -> Result<Run>;
 }
 
 /// Starts the servers of a workload, if it has any.
 pub fn start(name: &str) -> Result<Box<dyn Workload>> {
     Ok(match name {
-        "keep-alive" => Box::new(Http { server: Server::nginx()?, header: None }),
-        "connection-per-request" => {
-            Box::new(Http { server: Server::nginx()?, header: Some("Connection: close") })
-        }
+        "keep-alive" => Box::new(Http { title: "keep-alive HTTP", server: Server::nginx()?, header: None }),
+        "connection-per-request" => Box::new(Http {
+            title: "HTTP, one connection per request",
+            server: Server::nginx()?,
+            header: Some("Connection: close"),
+        }),
         "bulk" => Box::new(Bulk { server: Server::iperf()? }),
         "small-udp" => Box::new(SmallDatagrams { server: Server::sockperf()? }),
         "dns" => Box::new(Dns::start()?),
@@ -128,23 +156,29 @@ impl Drop for Server {
 }
 
 struct Http {
+    title: &'static str,
     server: Server,
     header: Option<&'static str>,
 }
 
 impl Workload for Http {
+    fn title(&self) -> &'static str {
+        self.title
+    }
+
     fn unit(&self) -> &'static str {
         "requests/s"
     }
 
-    fn run(&self, length: Duration) -> Result<f64> {
+    fn run(&self, length: Duration) -> Result<Run> {
         let mut wrk = Command::new("wrk");
         wrk.args(["--threads", "1", "--connections", "16"]);
         wrk.arg("--duration").arg(format!("{}s", length.as_secs()));
         if let Some(header) = self.header {
             wrk.args(["--header", header]);
         }
-        parse_wrk(&command::output(wrk.arg(format!("http://127.0.0.1:{}/", self.server.port)))?)
+        let text = command::output(wrk.arg(format!("http://127.0.0.1:{}/", self.server.port)))?;
+        parse_wrk(&text).map(Run::at_rate)
     }
 }
 
@@ -162,17 +196,21 @@ struct Bulk {
 }
 
 impl Workload for Bulk {
+    fn title(&self) -> &'static str {
+        "bulk TCP over loopback"
+    }
+
     fn unit(&self) -> &'static str {
         "Mbit/s"
     }
 
-    fn run(&self, length: Duration) -> Result<f64> {
+    fn run(&self, length: Duration) -> Result<Run> {
         let mut iperf = Command::new("iperf3");
         iperf.args(["--client", "127.0.0.1", "--port", &self.server.port.to_string(), "--json"]);
         let text = command::output(iperf.arg("--time").arg(length.as_secs().to_string()))?;
         let result: Value = serde_json::from_str(&text)?;
         let rate = result["end"]["sum_received"]["bits_per_second"].as_f64();
-        Ok(rate.with_context(|| format!("iperf3 printed no rate: {text}"))? / 1e6)
+        Ok(Run::at_rate(rate.with_context(|| format!("iperf3 printed no rate: {text}"))? / 1e6))
     }
 }
 
@@ -182,15 +220,19 @@ struct SmallDatagrams {
 }
 
 impl Workload for SmallDatagrams {
+    fn title(&self) -> &'static str {
+        "small UDP datagrams"
+    }
+
     fn unit(&self) -> &'static str {
         "round trips/s"
     }
 
-    fn run(&self, length: Duration) -> Result<f64> {
+    fn run(&self, length: Duration) -> Result<Run> {
         let mut sockperf = Command::new("sockperf");
         sockperf.args(["ping-pong", "--ip", "127.0.0.1", "--port", &self.server.port.to_string()]);
         sockperf.args(["--msg-size", "64", "--time", &length.as_secs().to_string()]);
-        parse_sockperf(&command::output(&mut sockperf)?)
+        parse_sockperf(&command::output(&mut sockperf)?).map(Run::at_rate)
     }
 }
 
@@ -225,6 +267,10 @@ impl Dns {
 }
 
 impl Workload for Dns {
+    fn title(&self) -> &'static str {
+        "DNS lookups, dnsperf and dnsmasq"
+    }
+
     fn unit(&self) -> &'static str {
         "queries/s"
     }
@@ -233,11 +279,11 @@ impl Workload for Dns {
         format!("[dns]\nports = [53, {}]\n", self.server.port)
     }
 
-    fn run(&self, length: Duration) -> Result<f64> {
+    fn run(&self, length: Duration) -> Result<Run> {
         let mut dnsperf = Command::new("dnsperf");
         dnsperf.args(["-s", "127.0.0.1", "-p", &self.server.port.to_string(), "-d"]);
         dnsperf.arg(self.questions.path()).args(["-l", &length.as_secs().to_string()]);
-        parse_dnsperf(&command::output(&mut dnsperf)?)
+        parse_dnsperf(&command::output(&mut dnsperf)?).map(Run::at_rate)
     }
 }
 
@@ -258,12 +304,16 @@ fn parse_dnsperf(text: &str) -> Result<f64> {
 struct Processes;
 
 impl Workload for Processes {
+    fn title(&self) -> &'static str {
+        "short processes"
+    }
+
     fn unit(&self) -> &'static str {
         "processes/s"
     }
 
-    fn run(&self, length: Duration) -> Result<f64> {
-        processes::rate(length)
+    fn run(&self, length: Duration) -> Result<Run> {
+        processes::rate(length).map(Run::at_rate)
     }
 }
 
