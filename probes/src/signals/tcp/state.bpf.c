@@ -103,8 +103,7 @@ static __always_inline void on_established(const struct sock *sk, int oldstate)
 
 	if (!st)
 		return;
-	/* The twin program has been here; a child that nobody has seen still holds its listener's
-	 * role. */
+	/* A child that nobody has seen still holds its listener's role. */
 	if (st->role != ROLE_LISTENER && (st->flags & SOCKET_ESTABLISHED))
 		return;
 	if (st->role != ROLE_LISTENER && (st->flags & SOCKET_EXCLUDED)) {
@@ -198,7 +197,10 @@ static __always_inline void on_shutdown(const struct sock *sk)
 {
 	struct socket_state *st = socket_lookup(sk);
 
-	if (st && st->role != ROLE_LISTENER && !(st->flags & (SOCKET_EXCLUDED | SOCKET_CLAIMED)))
+	if (!st || st->role == ROLE_LISTENER)
+		return;
+	st->flags |= SOCKET_FIN_SENT;
+	if (!(st->flags & (SOCKET_EXCLUDED | SOCKET_CLAIMED)))
 		claim_for_caller(sk, st);
 }
 
@@ -249,13 +251,12 @@ static __always_inline void finish(const struct sock *sk, struct tcp_sock *tp,
 }
 
 static __always_inline void connect_failed(const struct sock *sk, struct tcp_sock *tp,
-					   struct socket_state *st, __u64 now)
+					   struct socket_state *st, int error, __u64 now)
 {
 	struct flow_value *flow;
 	struct flow_key key;
 
-	st->failure =
-		failure_of(sk->sk_err, false, (sk->sk_shutdown & SHUTDOWN_MASK) == SHUTDOWN_MASK);
+	st->failure = failure_of(error, false, (sk->sk_shutdown & SHUTDOWN_MASK) == SHUTDOWN_MASK);
 	/* inet_num has been given back by now (inet_put_port()), its copy in network order has not.
 	 */
 	st->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
@@ -281,19 +282,13 @@ static __always_inline bool may_be_aborted(int state)
 	return state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT || state == TCP_SYN_RECV;
 }
 
-static __always_inline void on_close(const struct sock *sk, int oldstate, bool twin)
+static __always_inline void on_close(const struct sock *sk, struct socket_state *st, int oldstate,
+				     int error)
 {
-	struct socket_state *st = socket_lookup(sk);
 	struct reading r, delta;
 	struct tcp_sock *tp;
 	__u64 now;
 
-	if (!st) {
-		if (!twin && oldstate != TCP_CLOSE && oldstate != TCP_LISTEN &&
-		    oldstate != TCP_SYN_RECV)
-			count_loss(LOSS_STATE_MISSING);
-		return;
-	}
 	if (st->role == ROLE_LISTENER) {
 		if (oldstate == TCP_LISTEN) {
 			follow_image(sk, st);
@@ -306,8 +301,10 @@ static __always_inline void on_close(const struct sock *sk, int oldstate, bool t
 			forget_listener(st);
 		}
 		/* A child that came no further than SYN_RECV holds a copy. */
-		if (oldstate == TCP_LISTEN || oldstate == TCP_SYN_RECV)
+		if (oldstate == TCP_LISTEN || oldstate == TCP_SYN_RECV) {
+			st->flags |= SOCKET_CLOSED;
 			return;
+		}
 	} else if (st->flags & SOCKET_EXCLUDED) {
 		return;
 	}
@@ -338,7 +335,7 @@ static __always_inline void on_close(const struct sock *sk, int oldstate, bool t
 	if (st->role != ROLE_LISTENER && !(st->flags & SOCKET_ESTABLISHED) &&
 	    (oldstate == TCP_SYN_SENT || oldstate == TCP_SYN_RECV || !st->role)) {
 		if (st->role == ROLE_CLIENT)
-			connect_failed(sk, tp, st, now);
+			connect_failed(sk, tp, st, error, now);
 		return;
 	}
 	if (st->role == ROLE_LISTENER || !(st->flags & SOCKET_ESTABLISHED)) {
@@ -348,7 +345,7 @@ static __always_inline void on_close(const struct sock *sk, int oldstate, bool t
 			return;
 		now = st->established_ns;
 	}
-	st->failure = failure_of(sk->sk_err, true, false);
+	st->failure = failure_of(error, true, false);
 	read_tcp(sk, tp, oldstate, st->role, &r);
 	if ((st->flags & (SOCKET_OLDER | SOCKET_BASELINE)) == SOCKET_OLDER)
 		st->last = r;
@@ -368,6 +365,16 @@ static __always_inline void on_close(const struct sock *sk, int oldstate, bool t
 		/* Never accepted: it stays with whoever listens. */
 	}
 	finish(sk, tp, st, &delta, now);
+}
+
+static __always_inline void on_closed(const struct sock *sk, int oldstate)
+{
+	struct socket_state *st = socket_lookup(sk);
+
+	if (st)
+		on_close(sk, st, oldstate, sk->sk_err);
+	else if (oldstate != TCP_CLOSE && oldstate != TCP_LISTEN && oldstate != TCP_SYN_RECV)
+		count_loss(LOSS_STATE_MISSING);
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -390,28 +397,56 @@ int BPF_PROG(tcp_state_changed, const struct sock *sk, const int oldstate, const
 		on_shutdown(sk);
 		break;
 	case TCP_CLOSE:
-		on_close(sk, oldstate, false);
+		on_closed(sk, oldstate);
 		break;
 	}
 	return 0;
 }
 
 /*
- * The twin. A kernel since 6.1 (commit 05b24ff9b2cf) skips a tracepoint program that is already
- * running on the processor, and a softirq may interrupt tcp_state_changed wherever that runs for a
- * system call. What it then skips is one of the two changes that come from softirqs, and its twin,
- * which is not running, sees to it. Whichever of the two comes second finds the flag that the first
- * one set.
+ * A kernel since 6.1 (commit 05b24ff9b2cf) skips a tracepoint program that is already running on
+ * the processor, and a softirq may interrupt tcp_state_changed wherever that runs for a system
+ * call. What it then skips is one of the two changes that come from softirqs. That a connection was
+ * established is made good by the next sweep, or by its end; that it was closed, here: each socket
+ * comes this way once, behind its last change of state.
  */
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(tcp_state_twin, const struct sock *sk, const int oldstate, const int newstate)
+
+/* The state that a socket was in before it went to CLOSE unseen, or one that is as good. */
+static __always_inline int state_before(const struct socket_state *st, const struct tcp_sock *tp)
 {
-	if (!is_tcp(sk))
+	/* What a peer acknowledged, its SYN included, or sent, its FIN included. */
+	bool established =
+		(st->flags & SOCKET_ESTABLISHED) || tp->bytes_acked || tp->bytes_received;
+
+	if (!established)
+		return st->role == ROLE_CLIENT ? TCP_SYN_SENT : TCP_SYN_RECV;
+	/* From all states behind a FIN of our own, the reading is the same. */
+	return st->flags & SOCKET_FIN_SENT ? TCP_LAST_ACK : TCP_ESTABLISHED;
+}
+
+/* Its holder may have asked for the error, which clears it, before it closes the socket. */
+static __always_inline int error_before(const struct sock *sk, const struct socket_state *st,
+					int state)
+{
+	if (sk->sk_err || !(st->flags & SOCKET_RESET_RECEIVED))
+		return sk->sk_err;
+	return state == TCP_SYN_SENT ? ECONNREFUSED : ECONNRESET;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tcp_socket_destroyed, const struct sock *sk)
+{
+	struct socket_state *st = socket_lookup(sk);
+	struct tcp_sock *tp;
+	int state;
+
+	if (!st || !st->role || (st->flags & SOCKET_CLOSED))
 		return 0;
-	if (newstate == TCP_ESTABLISHED)
-		on_established(sk, oldstate);
-	else if (newstate == TCP_CLOSE && oldstate != TCP_CLOSE && oldstate != TCP_LISTEN)
-		on_close(sk, oldstate, true);
+	tp = bpf_skc_to_tcp_sock((void *)sk);
+	if (!tp)
+		return 0;
+	state = state_before(st, tp);
+	on_close(sk, st, state, error_before(sk, st, state));
 	return 0;
 }
 
