@@ -28,6 +28,12 @@ pub const SIGNAL: Signal = Signal {
             uses_socket_storage: true,
         },
         Hook {
+            program: "tcp_error_reported",
+            target: Target::Tracepoint("inet_sk_error_report"),
+            need: Need::Optional("failures inside an interrupted program can be missed"),
+            uses_socket_storage: true,
+        },
+        Hook {
             program: "tcp_reset_received",
             target: Target::Tracepoint("tcp_receive_reset"),
             need: Need::Optional("received resets are not counted"),

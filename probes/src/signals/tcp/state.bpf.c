@@ -197,10 +197,10 @@ static __always_inline void on_shutdown(const struct sock *sk)
 {
 	struct socket_state *st = socket_lookup(sk);
 
-	if (!st || st->role == ROLE_LISTENER)
+	if (!st)
 		return;
 	st->flags |= SOCKET_FIN_SENT;
-	if (!(st->flags & (SOCKET_EXCLUDED | SOCKET_CLAIMED)))
+	if (st->role != ROLE_LISTENER && !(st->flags & (SOCKET_EXCLUDED | SOCKET_CLAIMED)))
 		claim_for_caller(sk, st);
 }
 
@@ -407,8 +407,10 @@ int BPF_PROG(tcp_state_changed, const struct sock *sk, const int oldstate, const
  * A kernel since 6.1 (commit 05b24ff9b2cf) skips a tracepoint program that is already running on
  * the processor, and a softirq may interrupt tcp_state_changed wherever that runs for a system
  * call. What it then skips is one of the two changes that come from softirqs. That a connection was
- * established is made good by the next sweep, or by its end; that it was closed, here: each socket
- * comes this way once, behind its last change of state.
+ * established is made good by the next sweep, or by its end; that it was closed, by the next two
+ * programs. Every socket comes through the second, once, behind its last change of state; one that
+ * ends by an error while it is still held comes through the first, before its holder is told, which
+ * takes the error, and counters with it.
  */
 
 /* The state that a socket was in before it went to CLOSE unseen, or one that is as good. */
@@ -424,17 +426,7 @@ static __always_inline int state_before(const struct socket_state *st, const str
 	return st->flags & SOCKET_FIN_SENT ? TCP_LAST_ACK : TCP_ESTABLISHED;
 }
 
-/* Its holder may have asked for the error, which clears it, before it closes the socket. */
-static __always_inline int error_before(const struct sock *sk, const struct socket_state *st,
-					int state)
-{
-	if (sk->sk_err || !(st->flags & SOCKET_RESET_RECEIVED))
-		return sk->sk_err;
-	return state == TCP_SYN_SENT ? ECONNREFUSED : ECONNRESET;
-}
-
-SEC("tp_btf/tcp_destroy_sock")
-int BPF_PROG(tcp_socket_destroyed, const struct sock *sk)
+static __noinline int make_good(const struct sock *sk)
 {
 	struct socket_state *st = socket_lookup(sk);
 	struct tcp_sock *tp;
@@ -446,7 +438,27 @@ int BPF_PROG(tcp_socket_destroyed, const struct sock *sk)
 	if (!tp)
 		return 0;
 	state = state_before(st, tp);
-	on_close(sk, st, state, error_before(sk, st, state));
+	/* Kernels without commit 5e514f1cba09 tell of some errors before they close: by now
+	 * tcp_disconnect() has left nothing to say whom it was for. */
+	if (state == TCP_SYN_SENT && !sk->__sk_common.skc_dport)
+		count_loss(LOSS_STATE_MISSING);
+	else
+		on_close(sk, st, state, sk->sk_err);
+	return 0;
+}
+
+SEC("tp_btf/inet_sk_error_report")
+int BPF_PROG(tcp_error_reported, const struct sock *sk)
+{
+	if (is_tcp(sk) && sk->__sk_common.skc_state == TCP_CLOSE)
+		make_good(sk);
+	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tcp_socket_destroyed, const struct sock *sk)
+{
+	make_good(sk);
 	return 0;
 }
 
