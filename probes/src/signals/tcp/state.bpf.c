@@ -251,12 +251,13 @@ static __always_inline void finish(const struct sock *sk, struct tcp_sock *tp,
 }
 
 static __always_inline void connect_failed(const struct sock *sk, struct tcp_sock *tp,
-					   struct socket_state *st, int error, __u64 now)
+					   struct socket_state *st, __u64 now)
 {
 	struct flow_value *flow;
 	struct flow_key key;
 
-	st->failure = failure_of(error, false, (sk->sk_shutdown & SHUTDOWN_MASK) == SHUTDOWN_MASK);
+	st->failure =
+		failure_of(sk->sk_err, false, (sk->sk_shutdown & SHUTDOWN_MASK) == SHUTDOWN_MASK);
 	/* inet_num has been given back by now (inet_put_port()), its copy in network order has not.
 	 */
 	st->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
@@ -282,8 +283,12 @@ static __always_inline bool may_be_aborted(int state)
 	return state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT || state == TCP_SYN_RECV;
 }
 
+/*
+ * The state is CLOSE since a moment ago, or longer if that was missed. `held`: nobody has closed
+ * the socket, so that whoever is at work here has nothing to do with it.
+ */
 static __always_inline void on_close(const struct sock *sk, struct socket_state *st, int oldstate,
-				     int error)
+				     bool held)
 {
 	struct reading r, delta;
 	struct tcp_sock *tp;
@@ -335,7 +340,7 @@ static __always_inline void on_close(const struct sock *sk, struct socket_state 
 	if (st->role != ROLE_LISTENER && !(st->flags & SOCKET_ESTABLISHED) &&
 	    (oldstate == TCP_SYN_SENT || oldstate == TCP_SYN_RECV || !st->role)) {
 		if (st->role == ROLE_CLIENT)
-			connect_failed(sk, tp, st, error, now);
+			connect_failed(sk, tp, st, now);
 		return;
 	}
 	if (st->role == ROLE_LISTENER || !(st->flags & SOCKET_ESTABLISHED)) {
@@ -345,15 +350,14 @@ static __always_inline void on_close(const struct sock *sk, struct socket_state 
 			return;
 		now = st->established_ns;
 	}
-	st->failure = failure_of(error, true, false);
+	st->failure = failure_of(sk->sk_err, true, false);
 	read_tcp(sk, tp, oldstate, st->role, &r);
 	if ((st->flags & (SOCKET_OLDER | SOCKET_BASELINE)) == SOCKET_OLDER)
 		st->last = r;
 	advance(st, &r, &delta);
 	st->smoothed_rtt_us = tp->srtt_us >> 3;
 	if (!(st->flags & SOCKET_CLAIMED) && may_be_aborted(oldstate)) {
-		/* __tcp_close() shuts both ways down before it changes the state. */
-		if ((sk->sk_shutdown & SHUTDOWN_MASK) == SHUTDOWN_MASK) {
+		if (!held) {
 			claim_for_caller(sk, st);
 		} else if (st->role == ROLE_SERVER &&
 			   !(st->flags & (SOCKET_OWNED | SOCKET_COUNTED)) && sk->sk_socket) {
@@ -371,8 +375,9 @@ static __always_inline void on_closed(const struct sock *sk, int oldstate)
 {
 	struct socket_state *st = socket_lookup(sk);
 
+	/* __tcp_close() shuts both ways down before it changes the state. */
 	if (st)
-		on_close(sk, st, oldstate, sk->sk_err);
+		on_close(sk, st, oldstate, (sk->sk_shutdown & SHUTDOWN_MASK) != SHUTDOWN_MASK);
 	else if (oldstate != TCP_CLOSE && oldstate != TCP_LISTEN && oldstate != TCP_SYN_RECV)
 		count_loss(LOSS_STATE_MISSING);
 }
@@ -426,39 +431,38 @@ static __always_inline int state_before(const struct socket_state *st, const str
 	return st->flags & SOCKET_FIN_SENT ? TCP_LAST_ACK : TCP_ESTABLISHED;
 }
 
-static __noinline int make_good(const struct sock *sk)
+static __always_inline void make_good(const struct sock *sk, bool held)
 {
 	struct socket_state *st = socket_lookup(sk);
 	struct tcp_sock *tp;
 	int state;
 
 	if (!st || !st->role || (st->flags & SOCKET_CLOSED))
-		return 0;
+		return;
 	tp = bpf_skc_to_tcp_sock((void *)sk);
 	if (!tp)
-		return 0;
+		return;
 	state = state_before(st, tp);
 	/* Kernels without commit 5e514f1cba09 tell of some errors before they close: by now
 	 * tcp_disconnect() has left nothing to say whom it was for. */
 	if (state == TCP_SYN_SENT && !sk->__sk_common.skc_dport)
 		count_loss(LOSS_STATE_MISSING);
 	else
-		on_close(sk, st, state, sk->sk_err);
-	return 0;
+		on_close(sk, st, state, held);
 }
 
 SEC("tp_btf/inet_sk_error_report")
 int BPF_PROG(tcp_error_reported, const struct sock *sk)
 {
 	if (is_tcp(sk) && sk->__sk_common.skc_state == TCP_CLOSE)
-		make_good(sk);
+		make_good(sk, true);
 	return 0;
 }
 
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(tcp_socket_destroyed, const struct sock *sk)
 {
-	make_good(sk);
+	make_good(sk, false);
 	return 0;
 }
 
