@@ -113,7 +113,7 @@ mod tests {
         let sought = Sought { port: Some(80), client: Some("/a".into()) };
         assert_eq!(
             sought.told(&telemetry, &run),
-            [told("connections", 6, 6), told("bytes", 100, 100), told("processes", 6, 5),]
+            [told("connections", 6, 6), told("bytes", 100, 100), told("processes", 6, 5)]
         );
         let nothing = Sought { port: None, client: None };
         assert_eq!(nothing.told(&telemetry, &run), []);
