@@ -173,6 +173,10 @@ test-kernels: deps-vm ## The kernel tests on Debian's kernels, 5.10 to 7.2, in v
 test-vm: deps-vm ## Install, use, upgrade, kill, remove and purge the package in a Debian that boots in a virtual machine
 	$(SUDO) vm/test-boot.sh
 
+.PHONY: test-peers
+test-peers: deps-vm ## What netsonde and those of its peers that need kprobes tell of a small load, in a virtual machine
+	$(SUDO) vm/peers.sh
+
 .PHONY: cross-check
 cross-check: deps ## Build for 64-bit ARM, BPF programs included; nothing of it is run
 	@scripts/install-packages.sh scripts/cross-packages.txt

@@ -19,17 +19,6 @@ echo "== Linux $(uname -r)"
 /payload/netsonde-bench --netsonde /payload/netsonde --output /tmp/results --rounds 1 --seconds 5 \
     --only peers-process-churn --peers=tcplife,tcpstates,tcpconnect,tcptop,ss
 code=$?
-# What the parsers are written against.
-for tool in "tcpconnect" "tcptop -C 1"; do
-    echo "-- $tool"
-    # shellcheck disable=SC2086
-    timeout --signal=INT 12 $tool >/tmp/said 2>&1 &
-    watcher=$!
-    sleep 6
-    sleep 5 | /payload/netsonde-bench --hold 100 --active >/dev/null
-    wait "$watcher"
-    head -n 12 /tmp/said
-done
 echo "netsonde-vm: exit $code"
 sync
 poweroff -f 2>/dev/null || echo o >/proc/sysrq-trigger

@@ -41,8 +41,8 @@ pub const TCPTOP: Peer = Peer {
     name: "tcptop",
     about: "bytes of each connection, counted at each send and receive, told each second",
     program: "tcptop",
-    // It clears the screen by a shell of its own otherwise.
-    command: |_, _| words("tcptop -C 1"),
+    // It would clear the screen by a shell of its own, and show 20 connections.
+    command: |_, _| words("tcptop -C -r 10000 1"),
     looks: Looks::AtIntervals(2),
     account: |asked| Box::new(Top::new(asked)),
     ..TCPLIFE
@@ -295,5 +295,36 @@ mod tests {
         ];
         let tally = Tally { connections: Some(2), bytes: None, processes: Some(1), lost: 0 };
         assert_eq!(tally_of(States::new(&asked(19191)), &lines), tally);
+    }
+
+    #[test]
+    fn who_connects_is_told_by_a_line() {
+        let lines = [
+            "PID    COMM         IP SADDR            DADDR            DPORT",
+            "1462   netsonde-ben 4  127.0.0.1        127.0.0.1        42707",
+            "1463   python3      4  127.0.0.1        127.0.0.1        42707",
+            "1463   python3      4  127.0.0.1        127.0.0.1        42708",
+        ];
+        let tally = Tally { connections: Some(2), bytes: None, processes: Some(1), lost: 0 };
+        assert_eq!(tally_of(Connects::new(&asked(42707)), &lines), tally);
+    }
+
+    #[test]
+    fn what_moved_is_summed_over_intervals() {
+        let lines = [
+            "21:49:03 loadavg: 1.10 0.83 0.38 1/59 1467",
+            "",
+            "PID    COMM         LADDR                 RADDR                  RX_KB TX_KB",
+            "1463   python3      127.0.0.1:40788       127.0.0.1:19191            3      2",
+            "1464   nginx        127.0.0.1:19191       127.0.0.1:40788            2      3",
+            "1465   a b          127.0.0.1:40790       127.0.0.1:19191            0      0",
+            "1465   a b          127.0.0.1:40790       127.0.0.1:80               9      9",
+            "21:49:04 loadavg: 1.10 0.83 0.38 1/59 1467",
+            "1463   python3      127.0.0.1:40788       127.0.0.1:19191            0      1",
+        ];
+        let mut account = Top::new(&asked(19191));
+        lines.iter().for_each(|line| account.line(line));
+        let tally = Tally { connections: Some(2), bytes: Some(6 * 1024), processes: Some(1), lost: 0 };
+        assert_eq!((account.tally(), account.reports()), (tally, 2));
     }
 }

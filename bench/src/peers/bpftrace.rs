@@ -11,7 +11,7 @@ pub const CONNECTIONS: Peer = Peer {
     package: "bpftrace",
     about: "connections by process, summed in the kernel for one port",
     program: "bpftrace",
-    command: |asked, probe| command(include_str!("connections.bt"), asked, probe),
+    command: |asked, probes| command(include_str!("connections.bt"), asked, probes),
     surroundings: Surroundings::Tracing,
     looks: Looks::AtEach,
     account: |asked| Box::new(Sums::new(asked, Shown::Connections)),
@@ -19,15 +19,16 @@ pub const CONNECTIONS: Peer = Peer {
 pub const BYTES: Peer = Peer {
     name: "bpftrace-bytes",
     about: "bytes at each segment that arrives, summed in the kernel for one port",
-    command: |asked, probe| command(include_str!("bytes.bt"), asked, probe),
+    command: |asked, probes| command(include_str!("bytes.bt"), asked, probes),
     account: |asked| Box::new(Sums::new(asked, Shown::Bytes)),
     ..CONNECTIONS
 };
 
-fn command(script: &str, asked: &Asked, probe: u16) -> Vec<String> {
+fn command(script: &str, asked: &Asked, probes: [u16; 2]) -> Vec<String> {
     // The 4096 keys that a map has by default are fewer than there are processes in a run.
     let mut command = words("env BPFTRACE_MAP_KEYS_MAX=65536 bpftrace -B line -e");
-    command.extend([script.to_owned(), asked.port.to_string(), probe.to_string()]);
+    command.push(script.to_owned());
+    command.extend([asked.port, probes[0], probes[1]].map(|port| port.to_string()));
     command
 }
 

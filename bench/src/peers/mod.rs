@@ -1,10 +1,11 @@
-//! netsonde's peers: programs that people use to see who talks to whom, each an observer of the same loads. This file has their list,
-//! decides which of them run on this machine, and lets them look on; how the words of each are read is in a file of its kind.
+//! netsonde's peers: programs that people use to see who talks to whom, each an observer of the same loads. This file has their list
+//! and decides which of them run on this machine; how one looks on is in `looking`, how its words are read in a file of its kind.
 
 mod bandwhich;
 mod bcc;
 mod bpftrace;
 mod conntrack;
+mod looking;
 mod nethogs;
 mod pmacct;
 mod probe;
@@ -16,21 +17,18 @@ mod verdict;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use netsonde_tests::cleanup::CleanUp;
-use netsonde_tests::{command, host};
+use anyhow::{Context, Result, bail};
+use netsonde_tests::command;
 
 use crate::Plan;
 use crate::observers::{Bare, Observer, Subject, Watch};
-use crate::results::{Content, Told};
-use crate::workloads::{self, Run, Workload};
+use crate::results::Content;
+use crate::workloads::{self, Workload};
 use crate::{facts, rounds};
 
-use probe::Probe;
-use process::Process;
-use tally::{Account, Asked, Tally};
+use looking::Looking;
+use tally::{Account, Asked};
 use verdict::{Trial, Verdict};
 
 /// The measurements, each with its load: connections that last, that are short, that have a process each, and bulk.
@@ -44,10 +42,6 @@ pub const LOADS: [(&str, &str); 4] = [
 pub const ALL: &str = "all";
 /// Of each load. Their ratios lie much farther apart than a round does from another.
 const ROUNDS: u64 = 5;
-/// For a peer to tell of a connection that is there. The slowest compile their programs first.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks at what a peer has printed.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// All of them, in the order in which they are shown.
 const PEERS: [&Peer; 14] = [
@@ -77,8 +71,8 @@ pub struct Peer {
     about: &'static str,
     /// The program that must be there.
     program: &'static str,
-    /// What is run, for a load and the port of a probe.
-    command: fn(&Asked, u16) -> Vec<String>,
+    /// What is run, for a load and the ports of the probes.
+    command: fn(&Asked, [u16; 2]) -> Vec<String>,
     /// What it needs around it.
     surroundings: Surroundings,
     /// When it tells of what it saw.
@@ -174,12 +168,10 @@ impl Peer {
             return Verdict::of(self.package, &Trial::NotThere);
         }
         // On a port that nobody listens on.
-        let trial =
-            match self.look(&Asked { port: 0, client: None }).and_then(|looking| looking.process.end(|_| {}))
-            {
-                Ok(()) => Trial::Told,
-                Err(error) => Trial::Failed(format!("{error:#}")),
-            };
+        let trial = match Looking::start(self, &Asked { port: 0, client: None }).and_then(Looking::end) {
+            Ok(()) => Trial::Told,
+            Err(error) => Trial::Failed(format!("{error:#}")),
+        };
         Verdict::of(self.package, &trial)
     }
 
@@ -188,36 +180,6 @@ impl Peer {
         let mut query = Command::new("dpkg-query");
         query.args(["--show", "--showformat=${Version}", self.package]);
         command::output(&mut query).ok().or_else(|| facts::version(self.package, &["--version"]))
-    }
-
-    /// Starts it, and returns when it is seen to look on.
-    fn look(&'static self, asked: &Asked) -> Result<Looking> {
-        let probe = Probe::new()?;
-        let surroundings = self.surround()?;
-        let process =
-            Process::start(&(self.command)(asked, probe.port), self.surroundings == Surroundings::Tracing)?;
-        let account = (self.account)(asked);
-        let mut looking = Looking {
-            peer: self,
-            process,
-            probe,
-            account,
-            before: Tally::default(),
-            _surroundings: surroundings,
-        };
-        looking.prove()?;
-        if let Looks::AtIntervals(reports) = self.looks {
-            looking.await_reports(reports)?;
-        }
-        looking.before = looking.account.tally();
-        Ok(looking)
-    }
-
-    fn surround(&self) -> Result<CleanUp> {
-        match self.surroundings {
-            Surroundings::Nothing | Surroundings::Tracing => Ok(CleanUp::default()),
-            Surroundings::Conntrack => conntrack::track(),
-        }
     }
 }
 
@@ -229,96 +191,7 @@ impl Observer for &'static Peer {
     fn start(&self, workload: &dyn Workload) -> Result<Box<dyn Watch>> {
         let port = workload.port().context("peers tell the load's traffic by its port, and it has none")?;
         let client = workload.client().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
-        Ok(Box::new(self.look(&Asked { port, client })?))
-    }
-}
-
-/// A peer that looks on.
-struct Looking {
-    peer: &'static Peer,
-    process: Process,
-    probe: Probe,
-    account: Box<dyn Account>,
-    /// What it told of until then: of the probe, where it cannot tell it from others.
-    before: Tally,
-    _surroundings: CleanUp,
-}
-
-impl Looking {
-    /// Reads what it has printed, and gives it a moment if that is nothing.
-    fn read(&mut self, mut also: impl FnMut(&str)) -> Result<()> {
-        let Self { process, account, .. } = self;
-        process.read(|line| {
-            account.line(line);
-            also(line);
-        })
-    }
-
-    /// Uses connections until it tells of one.
-    fn prove(&mut self) -> Result<()> {
-        let mut of_probe = (self.peer.account)(&Asked { port: self.probe.port, client: None });
-        self.until("it has told of no connection", |looking| {
-            match looking.peer.looks {
-                Looks::AtEach => looking.probe.connect()?,
-                // Short connections would hide the lasting one from nethogs, which looks each of them up in /proc.
-                Looks::AtIntervals(_) => looking.probe.exchange()?,
-            }
-            std::thread::sleep(LOOK);
-            looking.read(|line| of_probe.line(line))?;
-            Ok(of_probe.tally().is_something())
-        })
-    }
-
-    /// Waits until it has reported so many times more.
-    fn await_reports(&mut self, count: u64) -> Result<()> {
-        self.read(|_| {})?;
-        let enough = self.account.reports() + count;
-        self.until("it has made no report", |looking| {
-            std::thread::sleep(LOOK);
-            looking.read(|_| {})?;
-            Ok(looking.account.reports() >= enough)
-        })
-    }
-
-    /// Until something holds of a peer that runs.
-    fn until(&mut self, complaint: &str, mut holds: impl FnMut(&mut Self) -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE * host::patience();
-        while !holds(self)? {
-            if let Some(status) = self.process.ended()? {
-                bail!("{} ended with {status}: {}", self.peer.name, self.process.last_words()?);
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "{complaint} within {PATIENCE:?}: {}",
-                self.process.last_words()?
-            );
-        }
-        Ok(())
-    }
-
-    /// Waits until it has told of all that was before.
-    fn catch_up(&mut self) -> Result<()> {
-        match self.peer.looks {
-            Looks::AtEach => {
-                // Twice: it may read the events of one processor before those of another.
-                self.prove()?;
-                self.prove()
-            }
-            Looks::AtIntervals(reports) => self.await_reports(reports),
-        }
-    }
-}
-
-impl Watch for Looking {
-    fn cpu_seconds(&self) -> Result<f64> {
-        self.process.cpu_seconds()
-    }
-
-    fn finish(mut self: Box<Self>, run: &Run) -> Result<Vec<Told>> {
-        self.catch_up()?;
-        let Self { process, mut account, before, .. } = *self;
-        process.end(|line| account.line(line))?;
-        Ok(account.tally().since(&before).beside(run))
+        Ok(Box::new(Looking::start(self, &Asked { port, client })?))
     }
 }
 
@@ -355,7 +228,7 @@ mod tests {
         let asked = Asked { port: 4711, client: None };
         for (index, peer) in PEERS.iter().enumerate() {
             assert!(PEERS[..index].iter().all(|other| other.name != peer.name), "{}", peer.name);
-            let words = (peer.command)(&asked, 4712);
+            let words = (peer.command)(&asked, [4712, 4713]);
             assert!(words.iter().any(|word| word.contains(peer.program)), "{words:?}");
         }
     }

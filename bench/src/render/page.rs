@@ -35,12 +35,12 @@ const REPEAT: &str = "\
 ## How to repeat it
 
 ```sh
-make bench ARGS=--peers # all of it, as root, and this page; close what else runs
-make bench              # the same without the peers
+make bench              # all of it, as root, and this page; close what else runs
 make bench ARGS=\"--only keep-alive,bpf\"
 make bench-quick        # five minutes, into target/bench: enough to see whether something is badly wrong, and never quoted
 make benchmarks-page    # this page and the numbers in the other ones, from bench/results
-target/release/netsonde-bench --list
+target/release/netsonde-bench --list --peers    # which peers run here, and why others do not
+make test-peers         # those that need kprobes, in a virtual machine: what they tell, not what they cost
 ```
 
 Servers, clients and peers are Debian's, and `make bench` installs them. Loads run on loopback or between network namespaces that are
