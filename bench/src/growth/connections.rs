@@ -10,9 +10,8 @@ use netsonde_tests::program::Running;
 use serde::Deserialize;
 
 use super::watch::{Sample, Watch};
-use super::{Course, points};
+use super::{Course, Growths, points};
 use crate::Plan;
-use crate::results::Growth;
 
 /// In a second.
 const RATES: [usize; 5] = [100, 300, 1_000, 3_000, 10_000];
@@ -27,7 +26,7 @@ struct Made {
     seconds: f64,
 }
 
-pub fn measure(plan: &Plan) -> Result<Vec<(&'static str, Growth)>> {
+pub fn measure(plan: &Plan) -> Result<Growths> {
     let namespace = Namespace::new()?;
     // The kernel closes at once what would be one too many (tcp_time_wait() of net/ipv4/tcp_minisocks.c).
     namespace.sysctl("net.ipv4.tcp_max_tw_buckets", "0")?;

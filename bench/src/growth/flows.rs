@@ -5,15 +5,14 @@ use anyhow::{Result, ensure};
 
 use super::pairs::{Busy, Pairs};
 use super::watch::Watch;
-use super::{Course, points};
+use super::{Course, Growths, points};
 use crate::Plan;
-use crate::results::Growth;
 
 /// Both ends of a connection are a flow.
 const FLOWS: [usize; 5] = [100, 300, 1_000, 3_000, 10_000];
 const CONFIGURATION: &str = "[metrics]\nattributes = [\"network.transport\", \"netsonde.socket.role\"]\n";
 
-pub fn measure(plan: &Plan) -> Result<Vec<(&'static str, Growth)>> {
+pub fn measure(plan: &Plan) -> Result<Growths> {
     let watch = Watch::start(plan, CONFIGURATION)?;
     let mut course = Course::begin(plan.scope, &watch)?;
     let mut pairs = Pairs::new()?;

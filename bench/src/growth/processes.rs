@@ -6,10 +6,9 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 
 use super::watch::Watch;
-use super::{Course, points};
+use super::{Course, Growths, points};
 use crate::Plan;
 use crate::living::{Kind, Living};
-use crate::results::Growth;
 
 const PROCESSES: [usize; 5] = [200, 600, 2_000, 6_000, 20_000];
 /// Children of one shell, which looks through all it has for each more.
@@ -17,7 +16,7 @@ const MOST: usize = 2_000;
 /// Others are to find pids as well.
 const SPARE: usize = 8_000;
 
-pub fn measure(plan: &Plan) -> Result<Vec<(&'static str, Growth)>> {
+pub fn measure(plan: &Plan) -> Result<Growths> {
     let pids: usize = fs::read_to_string("/proc/sys/kernel/pid_max")?.trim().parse()?;
     let numbers: Vec<_> =
         points(plan.scope, &PROCESSES).into_iter().filter(|number| number + SPARE <= pids).collect();

@@ -7,10 +7,9 @@ use anyhow::{Result, ensure};
 
 use super::pairs::Pairs;
 use super::watch::Watch;
-use super::{fit, points, samples};
+use super::{Growths, fit, points, samples};
 use crate::Plan;
 use crate::export_size::{Request, collector};
-use crate::results::Growth;
 
 /// Each makes two flows, and each of these several series.
 const SERVICES: [usize; 6] = [8, 25, 80, 250, 800, 2_500];
@@ -24,7 +23,7 @@ struct Point {
     gzipped: Vec<f64>,
 }
 
-pub fn measure(plan: &Plan) -> Result<Vec<(&'static str, Growth)>> {
+pub fn measure(plan: &Plan) -> Result<Growths> {
     let (endpoint, requests) = collector()?;
     // To a collector and nowhere else.
     let configuration = format!(

@@ -4,10 +4,9 @@ use anyhow::{Context, Result};
 use netsonde_tests::program::{Running, python};
 use serde::Deserialize;
 
-use super::watch::Watch;
-use super::{Course, points};
+use super::watch::{Sample, Watch};
+use super::{Course, Growths, points};
 use crate::Plan;
-use crate::results::Growth;
 
 const SOCKETS: [usize; 5] = [1_000, 3_000, 10_000, 30_000, 100_000];
 /// Of one process: less than the 20,000 files that it may open on a small host, and than there are ephemeral ports.
@@ -19,7 +18,7 @@ struct Held {
     sockets: usize,
 }
 
-pub fn measure(plan: &Plan) -> Result<Vec<(&'static str, Growth)>> {
+pub fn measure(plan: &Plan) -> Result<Growths> {
     let watch = Watch::start(plan, "")?;
     let mut course = Course::begin(plan.scope, &watch)?;
     let (mut running, mut held) = (Vec::new(), 0);
@@ -34,5 +33,8 @@ pub fn measure(plan: &Plan) -> Result<Vec<(&'static str, Growth)>> {
     }
     drop(running);
     watch.stop()?;
-    Ok(course.of_sweeps("open sockets"))
+    let of = "open sockets";
+    let mut growths = course.of_sweeps(of);
+    growths.push(("time", course.growth(of, "time of one sweep", "ms", Sample::sweep_ms)));
+    Ok(growths)
 }

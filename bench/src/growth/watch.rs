@@ -6,7 +6,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::{api, command};
 use serde_json::Value;
@@ -24,12 +24,16 @@ const NEWS: u64 = 2;
 /// The open files of all processes are walked with each third sweep at least, and with each where that takes little.
 /// What one sweep takes is a mean over so many.
 const SWEEPS: u32 = 3;
+/// The name of the thread that sweeps.
+const SWEEPING: &str = "collect";
 /// How long a sweep may be waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The netsonde, and the kernel's statistics of its programs.
 pub struct Watch {
     daemon: Daemon,
+    /// The thread that sweeps.
+    sweeping: u32,
     statistics: Statistics,
 }
 
@@ -46,6 +50,8 @@ pub struct Sample {
     bpf_ns: u64,
     /// Nanoseconds that its threads ran for.
     cpu_ns: u64,
+    /// And of these the one that sweeps.
+    sweeping_ns: u64,
     /// Bytes of memory after them.
     pub resident: u64,
 }
@@ -64,6 +70,11 @@ impl Sample {
     /// Milliseconds of a processor for each sweep.
     pub fn cpu_ms_a_sweep(&self) -> f64 {
         self.cpu_ns as f64 / 1e6 / self.sweeps as f64
+    }
+
+    /// Milliseconds of a processor for each sweep alone.
+    pub fn sweeping_ms_a_sweep(&self) -> f64 {
+        self.sweeping_ns as f64 / 1e6 / self.sweeps as f64
     }
 
     /// Milliseconds of all programs in each second.
@@ -89,13 +100,17 @@ struct Reading {
     bpf_ns: u64,
     /// Nanoseconds by thread.
     threads: BTreeMap<u32, u64>,
+    /// Those of the one that sweeps.
+    sweeping_ns: u64,
 }
 
 impl Watch {
     /// Starts it with these lines in its configuration.
     pub fn start(plan: &Plan, configuration: &str) -> Result<Self> {
         let statistics = Statistics::enable()?;
-        Ok(Self { daemon: plan.subject.start_for(configuration)?, statistics })
+        let daemon = plan.subject.start_for(configuration)?;
+        let sweeping = thread_named(daemon.pid(), SWEEPING)?;
+        Ok(Self { daemon, sweeping, statistics })
     }
 
     /// What it says of itself.
@@ -153,15 +168,18 @@ impl Watch {
             sweep_seconds,
             bpf_ns: after.bpf_ns - before.bpf_ns,
             cpu_ns: ran_between(&before.threads, &after.threads),
+            sweeping_ns: after.sweeping_ns - before.sweeping_ns,
             resident: Memory::of(self.daemon.pid())?.resident,
         })
     }
 
     fn read(&self) -> Result<Reading> {
+        let threads = threads(self.daemon.pid())?;
         Ok(Reading {
             sweeps: self.sweeps()?,
             bpf_ns: self.statistics.own()?.values().map(|program| program.ns).sum(),
-            threads: threads(self.daemon.pid())?,
+            sweeping_ns: threads.get(&self.sweeping).copied().context("the thread that sweeps has ended")?,
+            threads,
             time: Instant::now(),
         })
     }
@@ -170,6 +188,18 @@ impl Watch {
     pub fn stop(self) -> Result<()> {
         self.daemon.stop().map(drop)
     }
+}
+
+/// The thread of a process that has this name (`comm` of proc_pid_comm(5)).
+fn thread_named(process: u32, name: &str) -> Result<u32> {
+    for entry in fs::read_dir(format!("/proc/{process}/task"))? {
+        let entry = entry?;
+        // What cannot be read has ended.
+        if fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name) {
+            return Ok(entry.file_name().to_string_lossy().parse()?);
+        }
+    }
+    bail!("netsonde has no thread {name}")
 }
 
 /// What each thread of a process has run for, in nanoseconds: the first number of its `schedstat`
@@ -217,6 +247,18 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_is_found_by_its_name() {
+        let named = thread::Builder::new().name("bench-thread".into());
+        let (ends, end) = std::sync::mpsc::channel::<()>();
+        let one = named.spawn(move || end.recv().is_err()).unwrap();
+        let found = command::until(PATIENCE, || Ok(thread_named(std::process::id(), "bench-thread").is_ok()));
+        assert!(found.unwrap());
+        drop(ends);
+        assert!(one.join().unwrap());
+        assert!(thread_named(std::process::id(), "no such thread").is_err());
+    }
+
+    #[test]
     fn costs_are_for_a_sweep_or_for_a_second() {
         let sample = Sample {
             sweeps: 3,
@@ -224,10 +266,12 @@ mod tests {
             sweep_seconds: 0.03,
             bpf_ns: 12_000_000,
             cpu_ns: 24_000_000,
+            sweeping_ns: 15_000_000,
             resident: 1,
         };
         assert!((sample.sweep_ms() - 10.0).abs() < 1e-9);
         assert_eq!((sample.bpf_ms_a_sweep(), sample.bpf_ms_a_second()), (4.0, 2.0));
+        assert!((sample.sweeping_ms_a_sweep() - 5.0).abs() < 1e-9);
         assert_eq!((sample.cpu_ms_a_sweep(), sample.cpu_ms_a_second()), (8.0, 4.0));
     }
 }
