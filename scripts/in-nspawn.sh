@@ -1,12 +1,11 @@
 #!/bin/bash
 # Boots systemd on a copy of a root folder, on this kernel and in namespaces of its own, runs a script in it as root and
-# ends with the script's exit code: ROOT SCRIPT PACKAGES GUIDE. The last two are its /packages. The root stays as it was.
+# ends with the script's exit code: ROOT FOLDER. What is in the folder is in its /packages, the script among it as
+# `script`; the journal that it leaves there comes back. The root stays as it was.
 set -euo pipefail
 
 root=$(realpath "$1")
-script=$(realpath "$2")
-packages=$(realpath "$3")
-guide=$(realpath "$4")
+folder=$(realpath "$2")
 
 if [[ ${IN_NSPAWN:-} != inside ]]; then
     # Mounts are made in a namespace of their own, and end with it.
@@ -14,8 +13,8 @@ if [[ ${IN_NSPAWN:-} != inside ]]; then
     IN_NSPAWN=inside unshare --mount "$0" "$@" || status=$?
     # systemd leaves its control groups behind.
     for hierarchy in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
-        folder=$hierarchy/netsonde-nspawn-$$
-        [[ ! -d $folder ]] || find "$folder" -depth -type d -exec rmdir {} + 2>/dev/null || true
+        group=$hierarchy/netsonde-nspawn-$$
+        [[ ! -d $group ]] || find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
     done
     exit "$status"
 fi
@@ -26,10 +25,7 @@ mount -t tmpfs tmpfs "$work"
 mkdir "$work"/{upper,inner,root}
 mount -t overlay overlay -o "lowerdir=$root,upperdir=$work/upper,workdir=$work/inner" "$work/root"
 copy=$work/root
-mkdir "$copy/packages"
-cp "$packages"/netsonde* "$copy/packages/"
-cp "$guide" "$copy/packages/guide.md"
-install -m755 "$script" "$copy/packages/script"
+cp --recursive "$folder" "$copy/packages"
 cat >"$copy/etc/systemd/system/script.service" <<'END'
 [Unit]
 Description=The script
@@ -67,5 +63,5 @@ timeout --kill-after=10 "${IN_NSPAWN_LIMIT:-300}" systemd-nspawn --quiet --direc
     </dev/null >"$console" 2>&1 || true
 
 cat "$copy/packages/output" 2>/dev/null || { cat "$console"; echo "the script was not run"; exit 1; }
-cp "$copy/packages/journal.txt" "$packages/../journal.txt" 2>/dev/null || true
+cp "$copy/packages/journal.txt" "$folder/journal.txt" 2>/dev/null || true
 exit "$(cat "$copy/packages/status" 2>/dev/null || echo 1)"

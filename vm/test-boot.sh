@@ -29,7 +29,7 @@ for release in 1 2; do
 done
 
 base=$VM_CACHE/root-systemd
-make_debian bookworm "$base" systemd,systemd-sysv,udev,kmod,dbus,ca-certificates,curl,iproute2,python3-minimal,libpython3-stdlib,rpm
+make_debian bookworm "$base" systemd,systemd-sysv,udev,kmod,dbus,ca-certificates,curl,iproute2,python3-minimal,libpython3-stdlib,rpm,dnf
 
 echo "taking records on this side"
 vm/collector.py "$work/records.jsonl" "$work/port" &
@@ -50,11 +50,9 @@ echo "the machine runs by $acceleration"
 
 root=$work/root
 cp --archive --reflink=auto "$base" "$root"
-mkdir -p "$root/packages" "$root/lib/modules"
+mkdir -p "$root/lib/modules"
 cp -r "$kernel/lib/modules/$(release_of "$kernel")" "$root/lib/modules/"
-cp "$out"/packages/netsonde* "$root/packages/"
-cp docs/guide.md "$root/packages/guide.md"
-install -m755 packaging/test/in-root.sh "$root/packages/script"
+packaging/test/fill.sh "$root/packages"
 # In the machine the host is at 10.0.2.2 (qemu's user network).
 echo "http://10.0.2.2:$port" >"$root/packages/collector"
 echo "$patience" >"$root/packages/patience"

@@ -16,7 +16,7 @@ const PROGRAMS: [(&str, &[&str]); 9] = [
     ("dnsperf", &["-h"]),
     ("iperf3", &["--version"]),
     ("nginx", &["-v"]),
-    ("redis-server", &["--version"]),
+    ("redis-benchmark", &["--version"]),
     ("sockperf", &["--version"]),
     ("ss", &["-V"]),
     ("wrk", &["-v"]),
@@ -48,7 +48,7 @@ pub fn host(netsonde: &Path) -> Result<Host> {
 }
 
 /// What the first line that has a number in it says; nothing if there is no such program.
-fn version(name: &str, arguments: &[&str]) -> Option<String> {
+pub fn version(name: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(name).args(arguments).output().ok()?;
     // Some say it where errors go, and end as if it were one.
     let text = [output.stdout, output.stderr].concat();

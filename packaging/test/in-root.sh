@@ -1,6 +1,6 @@
 #!/bin/bash
-# What holds of the installed packages, tried inside a Debian that systemd runs, as root. /packages has the packages of
-# two releases and this folder; the last line says how it went.
+# What holds of the installed packages, tried inside a Debian that systemd runs, as root. /packages has what fill.sh puts
+# there; the last line says how it went.
 # Checks are called through `holds`.
 # shellcheck disable=SC2317
 set -uo pipefail
@@ -51,30 +51,39 @@ pid_differs() { [[ $(property MainPID) != "$1" && $(property MainPID) != 0 ]]; }
 curl_was_seen() { grep '"netsonde.tcp.close"' /var/log/netsonde/flows.jsonl | grep --quiet '"/usr/bin/curl"'; }
 
 # COMMAND...: netsonde's status is all well, but for records of processes of the host outside, which the probes see and
-# nobody can name in here (the kernel tells pids of the host, and /proc has those of this container), and for what the
-# kernel of the machine has not.
+# nobody can name in here (the kernel tells pids of the host, and /proc has those of this container).
 all_well() {
     local answer
     answer=$("$@")
     echo "$answer"
     grep --quiet '^ok *sweep ' <<<"$answer" || return 1
     ! grep -E '^(degraded|failed)' <<<"$answer" |
-        grep --quiet -vE '^degraded  processes .*, 0 forgotten early, [0-9]+ records unattributed$|^degraded  signal udp .*before Linux 6\.10'
+        grep --quiet -vE '^degraded  processes .*, 0 forgotten early, [0-9]+ records unattributed$'
 }
 
-# The guide's commands of one section, literally.
+# SECTION [LANGUAGE]: what the guide has there as code, literally; commands when no language is given.
 guide() {
-    awk -v heading="$1" '/^#+ / { inside = ($0 ~ "^#+ " heading "$"); next }
-        inside && /^```sh$/ { code = 1; next } /^```$/ { code = 0 } inside && code' guide.md
+    awk -v heading="$1" -v fence="\`\`\`${2:-sh}" '/^#+ / { inside = ($0 ~ "^#+ " heading "$"); next }
+        inside && $0 == fence { code = 1; next } /^```$/ { code = 0 } inside && code' /packages/guide.md
 }
 
-# SECTION: runs them, one after the other, and each must succeed.
+# dnf ends well even if a script in a package did not.
+dnf_does() {
+    local said
+    said=$("$@" 2>&1) || { echo "$said"; return 1; }
+    ! grep -iE 'scriptlet failed|error' <<<"$said"
+}
+
+# SECTION: runs its commands, one after the other, and each must succeed.
 follows() {
     local section=$1 command count=0
     while read -r command; do
         count=$((count + 1))
         case $command in
         "netsonde status") holds "the guide's '$command'" all_well netsonde status ;;
+        "dnf "*) holds "the guide's '$command'" dnf_does bash -c "$command" </dev/null ;;
+        # There is no compiler here: what it makes is there.
+        "make build") holds "what the guide's '$command' makes is there" test -x target/release/netsonde ;;
         *) holds "the guide's '$command'" bash -c "$command" </dev/null ;;
         esac
     done < <(guide "$section")
@@ -149,7 +158,7 @@ kill "$elsewhere"
 echo "== reload"
 sed -i 's/^interval = .*/interval = "500ms"/' /etc/netsonde/netsonde.toml
 pid=$(property MainPID)
-holds "it reloads" systemctl reload netsonde
+follows "Configure the service"
 holds "and says so" within 10 journal_has "the configuration was read again"
 cp /etc/netsonde/netsonde.toml /tmp/right.toml
 echo 'nonsense = 1' >>/etc/netsonde/netsonde.toml
@@ -158,6 +167,18 @@ holds "with what is wrong" within 5 journal_has "nonsense"
 holds "and it goes on" active
 cat /tmp/right.toml >/etc/netsonde/netsonde.toml
 holds "in the same process" equal "$(property MainPID)" "$pid"
+
+echo "== a credential"
+echo "a token" >/etc/netsonde/otlp-token && chmod 600 /etc/netsonde/otlp-token
+mkdir -p /run/systemd/system/netsonde.service.d
+guide "Configure the service" ini >/run/systemd/system/netsonde.service.d/test.conf
+systemctl daemon-reload
+holds "it starts with the guide's credential" systemctl restart netsonde
+holds "which is its user's alone" \
+    runuser --user netsonde -- grep --quiet "a token" /run/credentials/netsonde.service/otlp-token
+holds "and nobody else's" not runuser --user stranger -- cat /run/credentials/netsonde.service/otlp-token
+rm -r /run/systemd/system/netsonde.service.d && systemctl daemon-reload && systemctl restart netsonde
+pid=$(property MainPID)
 
 echo "== killed, and stuck"
 kill -KILL "$pid"
@@ -217,7 +238,33 @@ holds "nor of its binary" test ! -e /usr/bin/netsonde
 holds "nor links to it" bash -c '! find /etc/systemd -name "netsonde*" | grep .'
 userdel member && userdel stranger && userdel netsonde
 
+echo "== from source"
+cd source || exit
+follows "From source"
+cd /packages || exit
+holds "and is well" within 20 all_well netsonde status
+holds "the configuration is root's, and the group may read it" mode_is /etc/netsonde/netsonde.toml "root:netsonde 640"
+systemctl disable --quiet --now netsonde
+rm -rf /usr/bin/netsonde /etc/systemd/system/netsonde.service /etc/{sysusers,tmpfiles}.d/netsonde.conf /etc/netsonde \
+    /var/lib/netsonde /var/log/netsonde
+systemctl daemon-reload
+userdel netsonde
+
 echo "== rpm"
+# What the package wants of a distribution of its kind, whose own packages rpm would know.
+cat >/tmp/base.spec <<'END'
+Name: base
+Version: 1
+Release: 1
+Summary: Stands for the packages that every such distribution has
+License: Apache-2.0
+BuildArch: noarch
+Provides: /bin/sh systemd
+%description
+%{summary}.
+%files
+END
+rpmbuild --quiet -bb --define "_rpmdir /tmp" /tmp/base.spec 2>/dev/null
 # What Fedora and its kin have as their policy.
 mkdir -p /usr/lib/systemd/system-preset && echo 'disable *' >/usr/lib/systemd/system-preset/99-default.preset
 quiet() {
@@ -230,8 +277,9 @@ quiet() {
     [[ -z $said ]] || { echo "$said"; return 1; }
 }
 rpm --initdb
-holds "rpm installs" quiet rpm --install --nodeps ./netsonde-*-1.*.rpm
-holds "it verifies" quiet rpm --verify --nodeps netsonde
+holds "a base is there" quiet rpm --install /tmp/noarch/base-1-1.noarch.rpm
+holds "rpm installs" quiet rpm --install ./netsonde-*-1.*.rpm
+holds "it verifies" quiet rpm --verify netsonde
 holds "the user is there" id netsonde
 holds "the configuration is root's, and the group may read it" mode_is /etc/netsonde/netsonde.toml "root:netsonde 640"
 holds "its folder too" mode_is /etc/netsonde "root:netsonde 750"
@@ -241,13 +289,25 @@ holds "it can be started" systemctl enable --quiet --now netsonde
 holds "and is well" within 20 all_well netsonde status
 sed -i 's/^#interval = .*/interval = "2s"/' /etc/netsonde/netsonde.toml
 pid=$(property MainPID)
-holds "rpm upgrades" quiet rpm --upgrade --nodeps ./netsonde-*-2.*.rpm
+holds "rpm upgrades" quiet rpm --upgrade ./netsonde-*-2.*.rpm
 holds "a new process runs" within 30 pid_differs "$pid"
 holds "the changed configuration is kept" grep -q 'interval = "2s"' /etc/netsonde/netsonde.toml
-holds "rpm erases" quiet rpm --erase --nodeps netsonde
+holds "rpm erases" quiet rpm --erase netsonde
 holds "it is stopped" not active
 holds "the changed configuration is kept aside" test -e /etc/netsonde/netsonde.toml.rpmsave
 holds "no link is left" bash -c '! find /etc/systemd -name "netsonde*" | grep .'
+rm /etc/netsonde/netsonde.toml.rpmsave
+
+echo "== dnf"
+follows "From the RPM package"
+holds "it verifies" quiet rpm --verify netsonde
+pid=$(property MainPID)
+holds "dnf upgrades" dnf_does dnf upgrade --assumeyes ./netsonde-*-2.x86_64.rpm
+holds "a new process runs" within 30 pid_differs "$pid"
+holds "and is well" within 20 all_well netsonde status
+follows "Remove the RPM package"
+holds "it is stopped" not active
+holds "nothing is left of it" bash -c '! find /etc /usr -name "netsonde*" | grep .'
 
 journalctl --unit=netsonde --output=short-monotonic --no-pager >/packages/journal.txt
 echo "$((checks - failures)) passed, $failures failed"

@@ -49,5 +49,7 @@ chroot "$work/bullseye" netsonde check-config --quiet
 
 echo "== in a Debian under systemd-nspawn"
 debian bookworm "$work/bookworm" \
-    systemd,systemd-sysv,dbus,ca-certificates,curl,python3-minimal,libpython3-stdlib,rpm
-scripts/in-nspawn.sh "$work/bookworm" packaging/test/in-root.sh "$packages" docs/guide.md
+    systemd,systemd-sysv,dbus,ca-certificates,curl,python3-minimal,libpython3-stdlib,rpm,dnf
+rm -rf "$work/packages"
+packaging/test/fill.sh "$work/packages"
+scripts/in-nspawn.sh "$work/bookworm" "$work/packages"

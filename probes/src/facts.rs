@@ -21,6 +21,10 @@ const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 pub trait Kernel {
     /// How many arguments a `tp_btf` program of the tracepoint has; `None` where there is no such tracepoint.
     fn tracepoint_arguments(&self, name: &str) -> Option<usize>;
+    /// Whether it has a function of that name, as far as BTF tells: a program may yet be refused there.
+    fn has_function(&self, name: &str) -> bool;
+    /// Whether calls of functions are traced; some kernels (6.1) attach a program all the same, which then never runs.
+    fn traces_functions(&self) -> bool;
     /// Whether there is a BPF iterator of that name.
     fn has_iterator(&self, name: &str) -> bool;
     /// Whether socket storage can be used in tracepoint programs (kernel 5.11, commit 8e4597c627fb).
@@ -89,12 +93,21 @@ impl Kernel for RunningKernel {
         Some(function.iter().count().saturating_sub(1))
     }
 
+    fn has_function(&self, name: &str) -> bool {
+        self.btf.type_by_name::<Func<'_>>(name).is_some()
+    }
+
+    fn traces_functions(&self) -> bool {
+        // A kernel without that switch says so itself when the program is loaded.
+        std::fs::read_to_string("/proc/sys/kernel/ftrace_enabled").map_or(true, |text| text.trim() != "0")
+    }
+
     fn has_iterator(&self, name: &str) -> bool {
         self.btf.type_by_name::<Struct<'_>>(&format!("bpf_iter__{name}")).is_some()
     }
 
     fn has_tracing_socket_storage(&self) -> bool {
-        self.btf.type_by_name::<Func<'_>>("bpf_sk_storage_tracing_allowed").is_some()
+        self.has_function("bpf_sk_storage_tracing_allowed")
     }
 
     fn has_atomic_operations(&self) -> bool {

@@ -11,7 +11,9 @@ use crate::error::{ProbeError, Result};
 use crate::facts::{Kernel, pid_max, root_cgroup};
 use crate::records::{OBJECT, raw::process_number};
 use crate::signals::{REGISTRY, Signal};
-use crate::verdict::{Hook, HookOutcome, SignalState, Target, outcome_by_facts, signal_state};
+use crate::verdict::{
+    Hook, HookOutcome, SignalState, Target, is_done_by_another, outcome_by_facts, signal_state,
+};
 
 /// Sizes that are fixed when the maps are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +137,7 @@ pub fn load(
             // Signals may share a program.
             let outcome = match outcomes.get(hook.program) {
                 Some(outcome) => outcome.clone(),
+                None if is_done_by_another(hook, &outcomes) => HookOutcome::Superfluous,
                 None => loaded.attach(hook)?,
             };
             outcomes.insert(hook.program, outcome.clone());
@@ -264,7 +267,9 @@ impl Loaded {
             .ok_or_else(|| ProbeError::NoSuchPart { kind: "program", name: hook.program.to_owned() })?;
         self.programs.insert(hook.program);
         let attached = match hook.target {
-            Target::Tracepoint(_) | Target::TracepointWhere(..) => program.attach_trace(),
+            Target::Tracepoint(_) | Target::TracepointWhere(..) | Target::FunctionWhere(..) => {
+                program.attach_trace()
+            }
             Target::Iterator(_) => program.attach(),
             Target::Cgroup(_) => match &self.root_cgroup {
                 Ok(root) => program.attach_cgroup(root.as_raw_fd()),
@@ -272,12 +277,12 @@ impl Loaded {
             },
         };
         Ok(match (attached, hook.target) {
-            (Ok(link), Target::Tracepoint(_) | Target::TracepointWhere(..) | Target::Cgroup(_)) => {
-                self.tracepoints.push(link);
-                HookOutcome::Attached
-            }
             (Ok(link), Target::Iterator(_)) => {
                 self.iterators.insert(hook.program, link);
+                HookOutcome::Attached
+            }
+            (Ok(link), _) => {
+                self.tracepoints.push(link);
                 HookOutcome::Attached
             }
             (Err(e), _) => HookOutcome::Refused(format!("cannot attach: {e:#}")),

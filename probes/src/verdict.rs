@@ -1,6 +1,7 @@
 //! Decides, from facts and from what became of each hook, in which state a signal is. Pure: it loads and
 //! asks nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::facts::Kernel;
@@ -12,6 +13,8 @@ pub enum Target {
     Tracepoint(&'static str),
     /// Likewise, where the kernel is of this shape; else another hook does its work.
     TracepointWhere(&'static str, Shape),
+    /// The end of each call of a kernel's function, where the kernel is of this shape.
+    FunctionWhere(&'static str, Shape),
     /// A BPF iterator, run when it is read.
     Iterator(&'static str),
     /// A hook at the root of the unified control group hierarchy, in libbpf's words.
@@ -50,8 +53,8 @@ pub enum Need {
     Required,
     /// Less: this says what is missing, as part of a sentence.
     Optional(&'static str),
-    /// It is a fallback: this is missing with it, as well as without.
-    Fallback(&'static str),
+    /// As `Optional`, and another program, the first of these two, makes it superfluous wherever it could be attached.
+    InsteadOf(&'static str, &'static str),
 }
 
 /// One program of a signal.
@@ -137,7 +140,15 @@ pub fn outcome_by_facts(hook: &Hook, kernel: &dyn Kernel) -> Option<HookOutcome>
         {
             return missing(format!("this kernel has no tracepoint {name}"));
         }
-        Target::TracepointWhere(_, shape) if !shape.holds(kernel) => return Some(HookOutcome::Superfluous),
+        Target::TracepointWhere(_, shape) | Target::FunctionWhere(_, shape) if !shape.holds(kernel) => {
+            return Some(HookOutcome::Superfluous);
+        }
+        Target::FunctionWhere(name, _) if !kernel.has_function(name) => {
+            return missing(format!("this kernel has no function {name}"));
+        }
+        Target::FunctionWhere(..) if !kernel.traces_functions() => {
+            return missing("kernel.ftrace_enabled is 0".to_owned());
+        }
         Target::Iterator(name) if !kernel.has_iterator(name) => {
             return missing(format!("this kernel has no BPF iterator {name}"));
         }
@@ -152,6 +163,12 @@ pub fn outcome_by_facts(hook: &Hook, kernel: &dyn Kernel) -> Option<HookOutcome>
     None
 }
 
+/// Whether a hook need not be attached after what became of those before it.
+#[must_use]
+pub fn is_done_by_another(hook: &Hook, outcomes: &BTreeMap<&'static str, HookOutcome>) -> bool {
+    matches!(hook.need, Need::InsteadOf(other, _) if outcomes.get(other) == Some(&HookOutcome::Attached))
+}
+
 /// The state of a signal, from what became of each of its hooks.
 #[must_use]
 pub fn signal_state(outcomes: &[(Hook, HookOutcome)]) -> SignalState {
@@ -160,8 +177,7 @@ pub fn signal_state(outcomes: &[(Hook, HookOutcome)]) -> SignalState {
     let mut unsupported = None;
     for (hook, outcome) in outcomes {
         match (outcome, hook.need) {
-            (HookOutcome::Superfluous, _) | (HookOutcome::Attached, Need::Required | Need::Optional(_)) => {}
-            (HookOutcome::Attached, Need::Fallback(without)) => lacks.push(without.to_owned()),
+            (HookOutcome::Superfluous | HookOutcome::Attached, _) => {}
             (HookOutcome::Missing(why), Need::Required) => {
                 unsupported.get_or_insert_with(|| why.clone());
             }
@@ -170,7 +186,7 @@ pub fn signal_state(outcomes: &[(Hook, HookOutcome)]) -> SignalState {
             }
             (
                 HookOutcome::Missing(why) | HookOutcome::Refused(why),
-                Need::Optional(without) | Need::Fallback(without),
+                Need::Optional(without) | Need::InsteadOf(_, without),
             ) => {
                 lacks.push(format!("{without} ({why})"));
             }
@@ -193,6 +209,12 @@ mod tests {
     impl Kernel for Without {
         fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
             (!self.0.contains(&name)).then_some(3)
+        }
+        fn has_function(&self, name: &str) -> bool {
+            !self.0.contains(&name)
+        }
+        fn traces_functions(&self) -> bool {
+            !self.0.contains(&"tracing")
         }
         fn has_iterator(&self, name: &str) -> bool {
             !self.0.contains(&name)
@@ -247,10 +269,24 @@ mod tests {
             Some(HookOutcome::Missing(_))
         ));
         assert_eq!(signal_state(&[(OPTIONAL, HookOutcome::Superfluous)]), SignalState::Active);
-        let fallback = Hook { need: Need::Fallback("half of it"), ..OPTIONAL };
+    }
+
+    #[test]
+    fn one_hook_stands_in_for_another_that_could_not_be_attached() {
+        use HookOutcome::{Attached, Missing, Refused, Superfluous};
+        let shape = Shape::Lacks("udp_fail_queue_rcv_skb", 4);
+        let all = Hook { target: Target::FunctionWhere("udp_queue", shape), ..OPTIONAL };
+        let half = Hook { program: "half", need: Need::InsteadOf(all.program, "half of it"), ..OPTIONAL };
+        assert_eq!(outcome_by_facts(&all, &Without(&[])), None);
+        assert!(matches!(outcome_by_facts(&all, &Without(&["udp_queue"])), Some(Missing(_))));
+        assert!(matches!(outcome_by_facts(&all, &Without(&["tracing"])), Some(Missing(_))));
+        let done = |outcome| is_done_by_another(&half, &BTreeMap::from([(all.program, outcome)]));
+        assert!(done(Attached));
+        assert!(!done(Refused("EBUSY".into())) && !done(Missing("no udp_queue".into())));
+        assert_eq!(signal_state(&[(all, Attached), (half, Superfluous)]), SignalState::Active);
         assert_eq!(
-            signal_state(&[(fallback, HookOutcome::Attached)]),
-            SignalState::Degraded("half of it".into())
+            signal_state(&[(all, Refused("EBUSY".into())), (half, Attached)]),
+            SignalState::Degraded("sent resets are not counted (EBUSY)".into())
         );
     }
 

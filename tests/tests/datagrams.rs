@@ -333,6 +333,55 @@ fn what_finds_no_room_is_dropped_and_not_received() {
     }
 }
 
+/// The host without function tracing, such as `fexit` programs rest on, until this is dropped
+/// (Documentation/trace/ftrace.rst); as it is where its kernel has none.
+struct WithoutFunctionTracing(bool);
+
+impl WithoutFunctionTracing {
+    const SWITCH: &str = "/proc/sys/kernel/ftrace_enabled";
+
+    fn begin() -> Self {
+        Self(fs::write(Self::SWITCH, "0").is_ok())
+    }
+}
+
+impl Drop for WithoutFunctionTracing {
+    fn drop(&mut self) {
+        if self.0 {
+            fs::write(Self::SWITCH, "1").unwrap();
+        }
+    }
+}
+
+#[test]
+fn without_function_tracing_drops_over_ipv4_are_exact_and_what_is_missing_is_said() {
+    let _host = Host::acquire().unwrap();
+    let _untraced = WithoutFunctionTracing::begin();
+    let place = Namespace::new().unwrap();
+    let daemon = Daemon::start(BY_PROCESS).unwrap();
+    let status = daemon.status().unwrap();
+    let signals = status["status"]["signals"].as_array().unwrap();
+    let udp = signals.iter().find(|signal| signal["name"] == "udp").unwrap();
+    match udp["state"].as_str().unwrap() {
+        // Since 6.10 nothing rests on it.
+        "active" => (),
+        state => {
+            let reason = udp["reason"].as_str().unwrap();
+            assert_eq!(
+                (state, reason.contains("over IPv6"), reason.contains("over IPv4")),
+                ("degraded", true, false)
+            );
+        }
+    }
+    let (client, server, serving, drops) = overflow(&place, "127.0.0.1", &[]);
+    let (asking, answering) = (client.process.clone(), server.process.clone());
+    let (asked, answered) = (client.end().unwrap(), server.end().unwrap());
+    let telemetry = daemon.stop().unwrap();
+    assert!(drops > 0 && answered.received > 0, "nothing is compared");
+    assert_alone(&telemetry, &asking, Role::Client, serving.local, asked);
+    towards(&answering, Role::Server, serving.local).assert_datagrams(&telemetry, answered, drops);
+}
+
 #[test]
 fn what_a_filter_refuses_is_dropped_for_a_reason_that_is_not_told() {
     const REFUSED: &str = "NOT_SPECIFIED";

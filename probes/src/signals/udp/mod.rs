@@ -23,11 +23,15 @@ pub(super) const PACKET_RECEIVED: Hook = Hook {
     uses_socket_storage: true,
 };
 
-/// Since 6.10 the tracepoint has the packet; before, it comes right behind `kfree_skb` on the same
-/// processor.
+/// Since 6.10 the tracepoint has the packet, of either family.
 const TELLS_THE_PACKET: Shape = Shape::Carries("udp_fail_queue_rcv_skb", 3);
+/// Before, it is told of IPv4 alone, right behind `kfree_skb` on the same processor, so the function that puts datagrams
+/// into a socket's queue is watched in its place wherever the kernel allows that.
 const HAS_FREED_THE_PACKET: Shape = Shape::Lacks("udp_fail_queue_rcv_skb", 3);
+const QUEUEING: &str = "udp_not_queued";
 const DROPS_COUNT_AS_RECEIVED: &str = "datagrams that found no room count as received";
+const IPV4_DROPS_COUNT_AS_RECEIVED: &str =
+    "datagrams over IPv4 that found no room count as received, and their drops have no reason";
 
 /// UDP as netsonde sees it.
 pub const SIGNAL: Signal = Signal {
@@ -68,18 +72,23 @@ pub const SIGNAL: Signal = Signal {
             uses_socket_storage: true,
         },
         Hook {
+            program: QUEUEING,
+            target: Target::FunctionWhere("__udp_enqueue_schedule_skb", HAS_FREED_THE_PACKET),
+            need: Need::Optional(
+                "datagrams over IPv6 that found no room count as received, and their drops have no reason",
+            ),
+            uses_socket_storage: true,
+        },
+        Hook {
             program: "udp_packet_freed",
             target: Target::TracepointWhere("kfree_skb", HAS_FREED_THE_PACKET),
-            need: Need::Optional(DROPS_COUNT_AS_RECEIVED),
+            need: Need::InsteadOf(QUEUEING, IPV4_DROPS_COUNT_AS_RECEIVED),
             uses_socket_storage: true,
         },
         Hook {
             program: "udp_freed_dropped",
             target: Target::TracepointWhere("udp_fail_queue_rcv_skb", HAS_FREED_THE_PACKET),
-            need: Need::Fallback(
-                "datagrams over IPv6 that found no room count as received, and their drops have no reason (before \
-                 Linux 6.10 only those over IPv4 are told of)",
-            ),
+            need: Need::InsteadOf(QUEUEING, IPV4_DROPS_COUNT_AS_RECEIVED),
             uses_socket_storage: true,
         },
         Hook {

@@ -521,8 +521,25 @@ int BPF_PROG(udp_dropped, int error, struct sock *sk, struct sk_buff *skb)
 }
 
 /*
- * Before 6.10 the tracepoint comes without the packet, which was freed the moment before, on the
- * same processor and with no other packet between (__udp_queue_rcv_skb()): what it was is kept.
+ * Before 6.10 the tracepoint comes without the packet, and for IPv4 alone. What puts datagrams of
+ * both into a socket's queue has the packet still in hand when it says that there is no room; the
+ * price is a run for each datagram that there is room for.
+ */
+SEC("fexit/__udp_enqueue_schedule_skb")
+int BPF_PROG(udp_not_queued, struct sock *sk, struct sk_buff *skb, int error)
+{
+	struct packet p = {};
+
+	/* What was queued is somebody else's by now. */
+	if (error && sk->sk_protocol == IPPROTO_UDP)
+		take_back(sk, error, read_queued(skb, &p), &p);
+	return 0;
+}
+
+/*
+ * Where programs may not watch functions, that tracepoint is made do with: the packet was freed the
+ * moment before, on the same processor and with no other packet between (__udp_queue_rcv_skb()), so
+ * what it was is kept.
  */
 struct freed_packet {
 	struct packet packet;
