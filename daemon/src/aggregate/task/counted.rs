@@ -7,6 +7,7 @@ use netsonde_probes::records::{
     Accepts, BinaryPath, CgroupEvent, ConnectionTotals, DnsPacket, Execution, ProcessEvent, ProcessEventKind,
     ProcessId, SocketEvent, Transport,
 };
+use netsonde_probes::select::RuleMatches;
 use netsonde_probes::{Sweep, SweepTotals};
 
 use super::*;
@@ -69,7 +70,7 @@ fn peer(n: u32) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n))
 }
 
-/// The end of one side of a connection.
+/// What is told of one side of a connection.
 fn event(kind: SocketEventKind, n: u32, role: Role) -> SocketEvent {
     let program = n % (PROGRAMS / 2) + if role == Role::Server { PROGRAMS / 2 } else { 0 };
     let client = (peer(n % 50), 40_000 + (n % 20_000) as u16);
@@ -156,7 +157,7 @@ fn report(flows: Vec<(Flow, FlowCounts)>, listeners: Vec<Listener>) -> SweepRepo
         sweep: Ok(sweep),
         took: Duration::from_millis(15),
         losses: Vec::new(),
-        rule_matches: Default::default(),
+        rule_matches: RuleMatches::default(),
         signals: Vec::new(),
         programs: Vec::new(),
         rings: Vec::new(),
