@@ -7,6 +7,7 @@ use netsonde_probes::records::{
     Accepts, BinaryPath, CgroupEvent, ConnectionTotals, DnsPacket, Execution, ProcessEvent, ProcessEventKind,
     ProcessId, SocketEvent, Transport,
 };
+use netsonde_probes::select::RuleMatches;
 use netsonde_probes::{Sweep, SweepTotals};
 
 use super::*;
@@ -156,7 +157,7 @@ fn report(flows: Vec<(Flow, FlowCounts)>, listeners: Vec<Listener>) -> SweepRepo
         sweep: Ok(sweep),
         took: Duration::from_millis(15),
         losses: Vec::new(),
-        rule_matches: Default::default(),
+        rule_matches: RuleMatches::default(),
         signals: Vec::new(),
         programs: Vec::new(),
         rings: Vec::new(),
