@@ -59,7 +59,7 @@ check: check-format lint check-scripts check-web licences ## Everything but the 
 
 .PHONY: test-unit
 test-unit: deps-test ## Tests that need neither root nor a kernel
-	cargo test --locked --package netsonde --package netsonde-audit --package netsonde-bench --package netsonde-dns --package netsonde-history --package netsonde-input --package netsonde-probes --package netsonde-spool --package netsonde-tls --package netsonde-view --lib --bins
+	cargo test --locked --package netsonde --package netsonde-audit --package netsonde-bench --package netsonde-dns --package netsonde-history --package netsonde-input --package netsonde-instructions --package netsonde-probes --package netsonde-spool --package netsonde-tls --package netsonde-view --lib --bins
 
 .PHONY: test-web
 test-web: deps-test ## Tests of the web page's pure modules
@@ -90,6 +90,12 @@ bench-quick: deps-bench ## Less of it in five minutes, into target/bench, which 
 .PHONY: benchmarks-page
 benchmarks-page: deps ## Write docs/benchmarks.md and the numbers in other pages anew from bench/results; a test compares them
 	cargo run --locked --quiet --package netsonde-bench --bin netsonde-bench -- --render
+
+.PHONY: instructions
+instructions: deps-test ## Instructions of BPF programs and hot paths against bench/instructions.toml (NETSONDE_BLESS=1 writes it)
+	@scripts/install-packages.sh bench/instructions/apt-packages.txt
+	cargo build --locked --package netsonde-instructions
+	$(TARGET)/debug/netsonde-instructions
 
 .PHONY: fmt
 fmt: deps-test ## Format Rust and C

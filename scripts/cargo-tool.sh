@@ -12,8 +12,8 @@ tool=$tools/bin/$name
 
 # Some answer `--version`, some need the subcommand's name before it; the folder's own list says it of all.
 if ! grep -qs "^\"$name $version " "$tools/.crates.toml"; then
-    # Hardly optimised, which builds fast, but not at 0: compressing an RPM took minutes. Outside of the workspace, with
-    # its own settings.
+    # Hardly optimised, which builds fast; at 0 compressing takes twice as long. Outside of the workspace, with its own
+    # settings.
     (
         cd /
         CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \

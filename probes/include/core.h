@@ -35,7 +35,6 @@
 #define SOCKET_COUNTED_QUIC	 (1 << 17) /* of UDP: it counts as active with QUIC's */
 #define SOCKET_TOLD		 (1 << 18) /* of UDP: its opening has been told */
 #define SOCKET_SERVES_UNTOLD	 (1 << 19) /* of UDP: it turned out to serve, which is to be told */
-#define SOCKET_FIN_SENT		 (1 << 20) /* of TCP: its holder has closed it, or shut it down */
 
 /* The counters of a tcp_sock, turned into what is published. */
 struct reading {

@@ -5,9 +5,10 @@ use std::fmt;
 
 use crate::recorded::{FILE, Recorded};
 
-/// By so many thousandths a path may differ from what is recorded: seeds of hash tables, and addresses, make two runs
-/// differ by up to a tenth of that (DECISIONS 56). A BPF program may not differ at all.
-pub const TOLERANCE: u64 = 20;
+/// By so many thousandths a path may differ from what is recorded. Seeds of hash tables make runs on one machine differ by
+/// one at most; the rest is for what other hosts have in `/etc/passwd` and `/sys` (DECISIONS 56). A BPF program may not
+/// differ at all.
+const TOLERANCE: u64 = 20;
 
 /// How a count compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

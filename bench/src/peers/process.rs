@@ -89,7 +89,7 @@ impl Process {
 
     /// Ends it, from the politest way on, and hands over what it had left to say.
     pub fn end(mut self, mut each: impl FnMut(&str)) -> Result<()> {
-        for signal in [Signal::INT, Signal::TERM] {
+        for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
             if self.child.try_wait()?.is_none() {
                 let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
                 kill_process(pid.context("no process")?, signal)?;

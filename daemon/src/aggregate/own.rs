@@ -162,7 +162,7 @@ metrics! {
     PROGRAM_RUNS = "netsonde.self.program.runs", Counter, "{run}", [PROGRAM_NAME],
         "Runs of each BPF program; stays as it is unless self.program_statistics or kernel.bpf_stats_enabled is set";
     PROGRAM_SKIPPED = "netsonde.self.program.skipped", Counter, "{run}", [PROGRAM_NAME],
-        "Runs that the kernel skipped because the program was interrupted in the middle; what tcp_state_changed missed is made good by tcp_socket_destroyed and sweeps";
+        "Runs that the kernel skipped because the program was interrupted in the middle; the twin of tcp_state_changed takes those of its kind";
     LACKING = "netsonde.self.privileges.missing", Gauge, "{capability}", [CAPABILITY],
         "1 for each capability that is missing; netsonde status says what is missing without it";
     API_CLIENTS = "netsonde.self.api.clients", Gauge, "{client}", [],

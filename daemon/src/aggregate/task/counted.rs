@@ -70,7 +70,7 @@ fn peer(n: u32) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n))
 }
 
-/// The end of one side of a connection.
+/// What is told of one side of a connection.
 fn event(kind: SocketEventKind, n: u32, role: Role) -> SocketEvent {
     let program = n % (PROGRAMS / 2) + if role == Role::Server { PROGRAMS / 2 } else { 0 };
     let client = (peer(n % 50), 40_000 + (n % 20_000) as u16);

@@ -178,8 +178,7 @@ static __always_inline void establish(const struct sock *sk, struct tcp_sock *tp
 	st->several_generation = 0;
 	st->rule_generation = 0;
 	st->rules = 0;
-	st->flags = (st->flags & (SOCKET_SHARED | SOCKET_FIN_SENT)) | SOCKET_ESTABLISHED |
-		    SOCKET_ACCEPT_UNTOLD;
+	st->flags = (st->flags & SOCKET_SHARED) | SOCKET_ESTABLISHED | SOCKET_ACCEPT_UNTOLD;
 	/* What the request socket sent again was a SYN-ACK, and counted as such. */
 	if (!late)
 		st->last.retransmits = tp->total_retrans;

@@ -22,15 +22,9 @@ pub const SIGNAL: Signal = Signal {
             uses_socket_storage: true,
         },
         Hook {
-            program: "tcp_socket_destroyed",
-            target: Target::Tracepoint("tcp_destroy_sock"),
-            need: Need::Optional("ends of connections inside an interrupted program can be missed"),
-            uses_socket_storage: true,
-        },
-        Hook {
-            program: "tcp_error_reported",
-            target: Target::Tracepoint("inet_sk_error_report"),
-            need: Need::Optional("failures inside an interrupted program can be missed"),
+            program: "tcp_state_twin",
+            target: Target::Tracepoint("inet_sock_set_state"),
+            need: Need::Optional("state changes inside an interrupted program can be missed"),
             uses_socket_storage: true,
         },
         Hook {

@@ -103,7 +103,8 @@ static __always_inline void on_established(const struct sock *sk, int oldstate)
 
 	if (!st)
 		return;
-	/* A child that nobody has seen still holds its listener's role. */
+	/* The twin program has been here; a child that nobody has seen still holds its listener's
+	 * role. */
 	if (st->role != ROLE_LISTENER && (st->flags & SOCKET_ESTABLISHED))
 		return;
 	if (st->role != ROLE_LISTENER && (st->flags & SOCKET_EXCLUDED)) {
@@ -197,10 +198,7 @@ static __always_inline void on_shutdown(const struct sock *sk)
 {
 	struct socket_state *st = socket_lookup(sk);
 
-	if (!st)
-		return;
-	st->flags |= SOCKET_FIN_SENT;
-	if (st->role != ROLE_LISTENER && !(st->flags & (SOCKET_EXCLUDED | SOCKET_CLAIMED)))
+	if (st && st->role != ROLE_LISTENER && !(st->flags & (SOCKET_EXCLUDED | SOCKET_CLAIMED)))
 		claim_for_caller(sk, st);
 }
 
@@ -283,17 +281,19 @@ static __always_inline bool may_be_aborted(int state)
 	return state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT || state == TCP_SYN_RECV;
 }
 
-/*
- * The state is CLOSE since a moment ago, or longer if that was missed. `held`: nobody has closed
- * the socket, so that whoever is at work here has nothing to do with it.
- */
-static __always_inline void on_close(const struct sock *sk, struct socket_state *st, int oldstate,
-				     bool held)
+static __always_inline void on_close(const struct sock *sk, int oldstate, bool twin)
 {
+	struct socket_state *st = socket_lookup(sk);
 	struct reading r, delta;
 	struct tcp_sock *tp;
 	__u64 now;
 
+	if (!st) {
+		if (!twin && oldstate != TCP_CLOSE && oldstate != TCP_LISTEN &&
+		    oldstate != TCP_SYN_RECV)
+			count_loss(LOSS_STATE_MISSING);
+		return;
+	}
 	if (st->role == ROLE_LISTENER) {
 		if (oldstate == TCP_LISTEN) {
 			follow_image(sk, st);
@@ -306,10 +306,8 @@ static __always_inline void on_close(const struct sock *sk, struct socket_state 
 			forget_listener(st);
 		}
 		/* A child that came no further than SYN_RECV holds a copy. */
-		if (oldstate == TCP_LISTEN || oldstate == TCP_SYN_RECV) {
-			st->flags |= SOCKET_CLOSED;
+		if (oldstate == TCP_LISTEN || oldstate == TCP_SYN_RECV)
 			return;
-		}
 	} else if (st->flags & SOCKET_EXCLUDED) {
 		return;
 	}
@@ -357,7 +355,8 @@ static __always_inline void on_close(const struct sock *sk, struct socket_state 
 	advance(st, &r, &delta);
 	st->smoothed_rtt_us = tp->srtt_us >> 3;
 	if (!(st->flags & SOCKET_CLAIMED) && may_be_aborted(oldstate)) {
-		if (!held) {
+		/* __tcp_close() shuts both ways down before it changes the state. */
+		if ((sk->sk_shutdown & SHUTDOWN_MASK) == SHUTDOWN_MASK) {
 			claim_for_caller(sk, st);
 		} else if (st->role == ROLE_SERVER &&
 			   !(st->flags & (SOCKET_OWNED | SOCKET_COUNTED)) && sk->sk_socket) {
@@ -369,17 +368,6 @@ static __always_inline void on_close(const struct sock *sk, struct socket_state 
 		/* Never accepted: it stays with whoever listens. */
 	}
 	finish(sk, tp, st, &delta, now);
-}
-
-static __always_inline void on_closed(const struct sock *sk, int oldstate)
-{
-	struct socket_state *st = socket_lookup(sk);
-
-	/* __tcp_close() shuts both ways down before it changes the state. */
-	if (st)
-		on_close(sk, st, oldstate, (sk->sk_shutdown & SHUTDOWN_MASK) != SHUTDOWN_MASK);
-	else if (oldstate != TCP_CLOSE && oldstate != TCP_LISTEN && oldstate != TCP_SYN_RECV)
-		count_loss(LOSS_STATE_MISSING);
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -402,67 +390,28 @@ int BPF_PROG(tcp_state_changed, const struct sock *sk, const int oldstate, const
 		on_shutdown(sk);
 		break;
 	case TCP_CLOSE:
-		on_closed(sk, oldstate);
+		on_close(sk, oldstate, false);
 		break;
 	}
 	return 0;
 }
 
 /*
- * A kernel since 6.1 (commit 05b24ff9b2cf) skips a tracepoint program that is already running on
- * the processor, and a softirq may interrupt tcp_state_changed wherever that runs for a system
- * call. What it then skips is one of the two changes that come from softirqs. That a connection was
- * established is made good by the next sweep, or by its end; that it was closed, by the next two
- * programs. Every socket comes through the second, once, behind its last change of state; one that
- * ends by an error while it is still held comes through the first, before its holder is told, which
- * takes the error, and counters with it.
+ * The twin. A kernel since 6.1 (commit 05b24ff9b2cf) skips a tracepoint program that is already
+ * running on the processor, and a softirq may interrupt tcp_state_changed wherever that runs for a
+ * system call. What it then skips is one of the two changes that come from softirqs, and its twin,
+ * which is not running, sees to it. Whichever of the two comes second finds the flag that the first
+ * one set.
  */
-
-/* The state that a socket was in before it went to CLOSE unseen, or one that is as good. */
-static __always_inline int state_before(const struct socket_state *st, const struct tcp_sock *tp)
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tcp_state_twin, const struct sock *sk, const int oldstate, const int newstate)
 {
-	/* What a peer acknowledged, its SYN included, or sent, its FIN included. */
-	bool established =
-		(st->flags & SOCKET_ESTABLISHED) || tp->bytes_acked || tp->bytes_received;
-
-	if (!established)
-		return st->role == ROLE_CLIENT ? TCP_SYN_SENT : TCP_SYN_RECV;
-	/* From all states behind a FIN of our own, the reading is the same. */
-	return st->flags & SOCKET_FIN_SENT ? TCP_LAST_ACK : TCP_ESTABLISHED;
-}
-
-static __always_inline void make_good(const struct sock *sk, bool held)
-{
-	struct socket_state *st = socket_lookup(sk);
-	struct tcp_sock *tp;
-	int state;
-
-	if (!st || !st->role || (st->flags & SOCKET_CLOSED))
-		return;
-	tp = bpf_skc_to_tcp_sock((void *)sk);
-	if (!tp)
-		return;
-	state = state_before(st, tp);
-	/* Kernels without commit 5e514f1cba09 tell of some errors before they close: by now
-	 * tcp_disconnect() has left nothing to say whom it was for. */
-	if (state == TCP_SYN_SENT && !sk->__sk_common.skc_dport)
-		count_loss(LOSS_STATE_MISSING);
-	else
-		on_close(sk, st, state, held);
-}
-
-SEC("tp_btf/inet_sk_error_report")
-int BPF_PROG(tcp_error_reported, const struct sock *sk)
-{
-	if (is_tcp(sk) && sk->__sk_common.skc_state == TCP_CLOSE)
-		make_good(sk, true);
-	return 0;
-}
-
-SEC("tp_btf/tcp_destroy_sock")
-int BPF_PROG(tcp_socket_destroyed, const struct sock *sk)
-{
-	make_good(sk, false);
+	if (!is_tcp(sk))
+		return 0;
+	if (newstate == TCP_ESTABLISHED)
+		on_established(sk, oldstate);
+	else if (newstate == TCP_CLOSE && oldstate != TCP_CLOSE && oldstate != TCP_LISTEN)
+		on_close(sk, oldstate, true);
 	return 0;
 }
 
