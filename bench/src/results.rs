@@ -51,7 +51,7 @@ impl Scope {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
-    /// `uname -r`.
+    /// `uname -r`, without what follows the version.
     pub kernel: String,
     /// `model name` of /proc/cpuinfo, or the architecture.
     pub processor: String,
