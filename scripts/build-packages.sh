@@ -47,9 +47,16 @@ for kind in "$@"; do
             --target "$target" --deb-revision "$release" --output "$out/packages/"
         ;;
     rpm)
-        scripts/cargo-tool.sh cargo-generate-rpm 0.21.1 --package daemon --profile dist --target "$target" \
-            --auto-req no --payload-compress zstd --source-date "$SOURCE_DATE_EPOCH" \
-            --set-metadata "release = \"$release\"" --output "$out/packages/"
+        # The packager moves times that are later than that moment to it, and leaves earlier ones, which differ from
+        # one checkout to the next: so it is given files of this minute.
+        touch "$binary"
+        fresh=$(mktemp --directory)
+        trap 'rm -rf "$fresh"' EXIT
+        cp --recursive --parents Cargo.toml daemon/Cargo.toml config packaging systemd LICENSE LICENSES "$fresh"
+        folder=$(realpath "$out")
+        (cd "$fresh" && "$OLDPWD/scripts/cargo-tool.sh" cargo-generate-rpm 0.21.1 --package daemon --profile dist \
+            --target-dir "$folder" --target "$target" --auto-req no --payload-compress zstd \
+            --source-date "$SOURCE_DATE_EPOCH" --set-metadata "release = \"$release\"" --output "$folder/packages/")
         ;;
     *)
         echo "unknown kind of package: $kind" >&2
