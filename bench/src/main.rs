@@ -158,6 +158,7 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let _host = host::Host::acquire()?;
+    let _uncounted = statistics::disable()?;
     let netsonde = match &arguments.netsonde {
         Some(path) => path.canonicalize().with_context(|| format!("no netsonde at {}", path.display()))?,
         None => host::netsonde()?,
