@@ -12,7 +12,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 AS_ROOT := $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER="$(SUDO)")
 C_SOURCES := $(shell find probes tests bench -name '*.[ch]' 2>/dev/null)
-# Flags for `make run`, such as ARGS="--interval 1s".
+# Flags for `make run` and `make bench`, such as ARGS="--interval 1s".
 ARGS ?=
 # Kernels of `make test-kernels`; all that Debian has when it is empty.
 KERNELS ?=
@@ -41,7 +41,7 @@ deps-web: ## What drives the web page in Chromium: Node's modules, as the lock f
 
 .PHONY: deps-bench
 deps-bench: deps deps-web
-	@scripts/install-packages.sh $(wildcard tests/apt-packages.txt bench/apt-packages.txt)
+	@scripts/install-packages.sh $(wildcard tests/apt-packages.txt bench/apt-packages.txt bench/peers/apt-packages.txt)
 
 .PHONY: build
 build: deps ## Build the release binary
@@ -59,7 +59,7 @@ check: check-format lint check-scripts check-web licences ## Everything but the 
 
 .PHONY: test-unit
 test-unit: deps-test ## Tests that need neither root nor a kernel
-	cargo test --locked --package netsonde --package netsonde-audit --package netsonde-dns --package netsonde-history --package netsonde-input --package netsonde-probes --package netsonde-spool --package netsonde-tls --package netsonde-view --lib --bins
+	cargo test --locked --package netsonde --package netsonde-audit --package netsonde-bench --package netsonde-dns --package netsonde-history --package netsonde-input --package netsonde-instructions --package netsonde-probes --package netsonde-spool --package netsonde-tls --package netsonde-view --lib --bins
 
 .PHONY: test-web
 test-web: deps-test ## Tests of the web page's pure modules
@@ -77,9 +77,25 @@ test-faults: deps-test ## What fails around netsonde, and to it: nothing lost, n
 		--test faults --test hardship --test soak --test under_load --test privileges --test api
 
 .PHONY: bench
-bench: deps-bench ## Overhead and cost, with and without netsonde, in interleaved pairs
+bench: deps-bench ## What netsonde costs, into bench/results and from there into the pages (ARGS="--only dns" for some)
 	cargo build --release --locked --workspace
-	$(SUDO) $(TARGET)/release/netsonde-bench
+	$(SUDO) $(TARGET)/release/netsonde-bench --peers $(ARGS)
+	$(TARGET)/release/netsonde-bench --render
+
+.PHONY: bench-quick
+bench-quick: deps-bench ## Less of it in five minutes, into target/bench, which nothing is quoted from
+	cargo build --release --locked --workspace
+	$(SUDO) $(TARGET)/release/netsonde-bench --quick $(ARGS)
+
+.PHONY: benchmarks-page
+benchmarks-page: deps ## Write docs/benchmarks.md and the numbers in other pages anew from bench/results; a test compares them
+	cargo run --locked --quiet --package netsonde-bench --bin netsonde-bench -- --render
+
+.PHONY: instructions
+instructions: deps-test ## Instructions of BPF programs and hot paths against bench/instructions.toml (NETSONDE_BLESS=1 writes it)
+	@scripts/install-packages.sh bench/instructions/apt-packages.txt
+	cargo build --locked --package netsonde-instructions
+	$(TARGET)/debug/netsonde-instructions
 
 .PHONY: fmt
 fmt: deps-test ## Format Rust and C
@@ -162,6 +178,10 @@ test-kernels: deps-vm ## The kernel tests on Debian's kernels, 5.10 to 7.2, in v
 .PHONY: test-vm
 test-vm: deps-vm ## Install, use, upgrade, kill, remove and purge the package in a Debian that boots in a virtual machine
 	$(SUDO) vm/test-boot.sh
+
+.PHONY: test-peers
+test-peers: deps-vm ## What netsonde and those of its peers that need kprobes tell of a small load, in a virtual machine
+	$(SUDO) vm/peers.sh
 
 .PHONY: cross-check
 cross-check: deps ## Build for 64-bit ARM, BPF programs included; nothing of it is run

@@ -129,7 +129,7 @@ fn compare(netsonde: impl Fn() -> Command, pairs: u64) -> Result<Outcome> {
 }
 
 /// Milliseconds from the start of the process to its end, its output read by nobody.
-fn timed(command: &mut Command) -> Result<f64> {
+pub fn timed(command: &mut Command) -> Result<f64> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let begin = Instant::now();
     let status = command.status().with_context(|| format!("cannot run {command:?}"))?;

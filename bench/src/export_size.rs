@@ -2,7 +2,7 @@
 //! that talk little, much and nearly as much as the default limit of series allows.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,11 +13,12 @@ use netsonde_tests::daemon::Daemon;
 use serde_json::Value;
 
 use crate::Plan;
-use crate::observers::Subject;
+use crate::observers::{Subject, cpu_seconds};
 use crate::results::{Content, Figure};
+use crate::series::{SERVICES, Traffic};
 
 /// Services of the hosts; each makes two flows, since both ends are on this one.
-const HOSTS: [(&str, usize); 3] = [("small", 10), ("medium", 100), ("large", 400)];
+const HOSTS: [(&str, usize); 3] = [("small", 10), ("medium", 100), ("large", SERVICES)];
 /// Exports that count, and those before them: in the first, flows are still coming.
 const EXPORTS: usize = 5;
 const BEFORE: usize = 2;
@@ -26,11 +27,7 @@ const INTERVAL: &str = "3s";
 const GAP: Duration = Duration::from_millis(1500);
 /// After so long without a request, all records have been sent.
 const QUIET: Duration = Duration::from_secs(2);
-/// Connections that come and go in half a second.
-const SHORT: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Application bytes of a message, either way.
-const MESSAGE: [u8; 100] = [0x5a; 100];
 
 /// One host.
 struct Host {
@@ -39,13 +36,17 @@ struct Host {
     series: u64,
     metrics: Size,
     record: Size,
+    /// Seconds of the daemon's threads for an interval.
+    cpu: f64,
 }
 
 /// Of metrics for an interval, of logs for a record.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
-struct Size {
-    encoded: usize,
-    gzipped: usize,
+pub struct Size {
+    /// As it is encoded.
+    pub encoded: usize,
+    /// As it travels.
+    pub gzipped: usize,
 }
 
 /// Measures each host by a daemon of its own.
@@ -58,8 +59,8 @@ pub fn measure(plan: &Plan) -> Result<Content> {
 }
 
 impl Host {
-    fn figures(&self) -> [Figure; 6] {
-        let Self { name, flows, series, metrics, record } = self;
+    fn figures(&self) -> [Figure; 7] {
+        let Self { name, flows, series, metrics, record, cpu } = self;
         let figure = |suffix: &str, title: String, unit, value: f64| {
             Figure::of(&format!("{name}-{suffix}"), &title, unit, &[value])
         };
@@ -74,6 +75,7 @@ impl Host {
                 "bytes",
                 metrics.gzipped as f64,
             ),
+            figure("cpu", format!("{host}: processor time of an interval"), "s", *cpu),
             figure("record", format!("{host}: a log record, encoded"), "bytes", record.encoded as f64),
             figure("record-gzip", format!("{host}: a log record, with gzip"), "bytes", record.gzipped as f64),
         ]
@@ -93,15 +95,21 @@ fn host(subject: &Subject, name: &'static str, services: usize) -> Result<Host> 
     let daemon = Daemon::start_sweeping(&subject.netsonde, &configuration, INTERVAL, |_| {})?;
     let mut traffic = Traffic::start(services)?;
     let (mut metrics, mut logs, begun) = (Vec::new(), Vec::new(), Instant::now());
+    let mut cpu_before = None;
     while exports(&metrics).len() < BEFORE + EXPORTS + 1 {
+        // Between the first and the last that count there are as many intervals as there are of these.
+        if cpu_before.is_none() && exports(&metrics).len() > BEFORE {
+            cpu_before = Some(cpu_seconds(daemon.pid())?);
+        }
         ensure!(begun.elapsed() < PATIENCE, "netsonde exported {} times", exports(&metrics).len());
-        let next = Instant::now() + Duration::from_millis(500);
+        let next = Instant::now() + Traffic::PERIOD;
         traffic.round()?;
         while let Ok(request) = requests.recv_timeout(next.saturating_duration_since(Instant::now())) {
             let of = if request.is_logs { &mut logs } else { &mut metrics };
             of.push(request);
         }
     }
+    let cpu = cpu_seconds(daemon.pid())? - cpu_before.context("no export")?;
     let status = daemon.status()?;
     let series = status["status"]["series"]["held"].as_u64().context("no series in its status")?;
     ensure!(status["status"]["series"]["folded"] == 0, "flows were folded: {}", status["status"]["series"]);
@@ -120,6 +128,7 @@ fn host(subject: &Subject, name: &'static str, services: usize) -> Result<Host> 
         series,
         metrics: middle(&sizes[BEFORE..BEFORE + EXPORTS]),
         record: Size { encoded: of_record(all_logs.encoded), gzipped: of_record(all_logs.gzipped) },
+        cpu: cpu / EXPORTS as f64,
     })
 }
 
@@ -166,63 +175,18 @@ fn exports(requests: &[Request]) -> Vec<Size> {
     sums
 }
 
-/// Connections between this process and itself, to one address for each service.
-struct Traffic {
-    listener: TcpListener,
-    lasting: Vec<(TcpStream, TcpStream)>,
-    next: usize,
-}
-
-impl Traffic {
-    fn start(services: usize) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        let mut traffic = Self { listener, lasting: Vec::new(), next: 0 };
-        for number in 0..services {
-            let pair = traffic.connect(number)?;
-            traffic.lasting.push(pair);
-        }
-        Ok(traffic)
-    }
-
-    fn connect(&self, number: usize) -> io::Result<(TcpStream, TcpStream)> {
-        let [high, low] = u16::try_from(number).map_err(io::Error::other)?.to_be_bytes();
-        let to =
-            SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 9, high, low)), self.listener.local_addr()?.port());
-        let client = TcpStream::connect(to)?;
-        Ok((client, self.listener.accept()?.0))
-    }
-
-    /// A message and its answer on each connection that lasts, and on a short one to each of the next few services.
-    fn round(&mut self) -> io::Result<()> {
-        for pair in &mut self.lasting {
-            exchange(pair)?;
-        }
-        for _ in 0..SHORT.min(self.lasting.len()) {
-            exchange(&mut self.connect(self.next)?)?;
-            self.next = (self.next + 1) % self.lasting.len();
-        }
-        Ok(())
-    }
-}
-
-fn exchange((client, server): &mut (TcpStream, TcpStream)) -> io::Result<()> {
-    let mut buffer = MESSAGE;
-    client.write_all(&MESSAGE)?;
-    server.read_exact(&mut buffer)?;
-    server.write_all(&MESSAGE)?;
-    client.read_exact(&mut buffer)
-}
-
 /// One OTLP request that was taken.
 #[derive(Debug, Clone, Copy)]
-struct Request {
+pub struct Request {
     at: Instant,
-    is_logs: bool,
-    size: Size,
+    /// Of logs, and not of metrics.
+    pub is_logs: bool,
+    /// Of its body.
+    pub size: Size,
 }
 
 /// A collector that takes everything and keeps its size; it ends with this process.
-fn collector() -> Result<(SocketAddr, Receiver<Request>)> {
+pub fn collector() -> Result<(SocketAddr, Receiver<Request>)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     let (sender, receiver) = mpsc::channel();

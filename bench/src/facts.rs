@@ -16,7 +16,7 @@ const PROGRAMS: [(&str, &[&str]); 9] = [
     ("dnsperf", &["-h"]),
     ("iperf3", &["--version"]),
     ("nginx", &["-v"]),
-    ("redis-server", &["--version"]),
+    ("redis-benchmark", &["--version"]),
     ("sockperf", &["--version"]),
     ("ss", &["-V"]),
     ("wrk", &["-v"]),
@@ -38,7 +38,7 @@ pub fn host(netsonde: &Path) -> Result<Host> {
     let memory = fs::read_to_string("/proc/meminfo")?;
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     Ok(Host {
-        kernel: command::output(Command::new("uname").arg("-r"))?.trim().to_owned(),
+        kernel: version_of_kernel(&command::output(Command::new("uname").arg("-r"))?).to_owned(),
         processor: value(&processors, "model name", ':').unwrap_or(std::env::consts::ARCH).to_owned(),
         processors: std::thread::available_parallelism()?.get(),
         memory: kibibytes(&memory, "MemTotal").context("no MemTotal in /proc/meminfo")? * 1024,
@@ -47,8 +47,13 @@ pub fn host(netsonde: &Path) -> Result<Host> {
     })
 }
 
+/// Without what whoever built the kernel put behind its version.
+fn version_of_kernel(release: &str) -> &str {
+    release.trim().split('-').next().unwrap_or_default()
+}
+
 /// What the first line that has a number in it says; nothing if there is no such program.
-fn version(name: &str, arguments: &[&str]) -> Option<String> {
+pub fn version(name: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(name).args(arguments).output().ok()?;
     // Some say it where errors go, and end as if it were one.
     let text = [output.stdout, output.stderr].concat();
@@ -100,6 +105,12 @@ mod tests {
             assert_eq!(first_version(text).as_deref(), Some(version), "{text}");
         }
         assert_eq!(first_version("no number"), None);
+    }
+
+    #[test]
+    fn a_kernel_is_told_by_its_version() {
+        assert_eq!(version_of_kernel("6.12.117-cloud-amd64\n"), "6.12.117");
+        assert_eq!(version_of_kernel("7.2"), "7.2");
     }
 
     #[test]

@@ -4,28 +4,43 @@
 
 mod audit;
 mod bpf;
+mod cpu;
+mod exchange;
 mod export_size;
 mod facts;
+mod growth;
+mod held;
 mod idle;
 mod living;
 mod memory;
 mod observers;
+mod packets;
 mod page;
+mod peers;
 mod processes;
+mod quick;
+mod render;
 mod results;
 mod rounds;
+mod series;
+mod start;
 mod statistics;
+mod summary;
+mod sweep;
+mod time_wait;
+mod told;
 mod workloads;
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use netsonde_tests::host;
 
 use crate::observers::{Bare, Observer, Subject};
-use crate::results::{Content, Figure, Measurement, Scope};
+use crate::peers::Peers;
+use crate::results::{Content, Figure, Growth, Measurement, Scope};
 
 /// Measures what netsonde costs on this machine.
 #[derive(Parser)]
@@ -36,7 +51,7 @@ struct Arguments {
     /// Seconds of each run.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: Option<u64>,
-    /// A few minutes in all: fewer and shorter rounds. Numbers go to target/bench unless --output says otherwise.
+    /// Less than five minutes in all: fewer loads, and fewer and shorter rounds of them. Numbers go to target/bench unless --output says otherwise.
     #[arg(long)]
     quick: bool,
     /// Only these, by their names, with commas between them.
@@ -51,9 +66,21 @@ struct Arguments {
     /// The directory that numbers are written to.
     #[arg(long)]
     output: Option<PathBuf>,
-    /// Says what can be measured, and measures nothing.
+    /// With netsonde's peers beside it: all of them, or those of these names, with commas between them.
+    #[arg(long, value_name = "NAMES", num_args = 0..=1, require_equals = true, default_missing_value = peers::ALL, value_delimiter = ',')]
+    peers: Option<Vec<String>>,
+    /// Writes docs/benchmarks.md and the numbers in other pages from bench/results, and measures nothing.
+    #[arg(long, conflicts_with_all = ["quick", "only", "output"])]
+    render: bool,
+    /// Says what can be measured, and measures nothing; with --peers, tries which of them run here.
     #[arg(long)]
     list: bool,
+    /// Holds so many connections open until its input ends, and measures nothing.
+    #[arg(long, hide = true)]
+    hold: Option<usize>,
+    /// A hundredth of them is used each second.
+    #[arg(long, hide = true, requires = "hold")]
+    active: bool,
 }
 
 /// What a measurement needs to know.
@@ -76,8 +103,12 @@ struct Entry {
 }
 
 /// What is measured besides loads, in the order in which it is done.
-const OTHERS: [Entry; 6] = [
+const OTHERS: [Entry; 10] = [
     Entry { name: "bpf", about: "what BPF takes for connections and swept sockets", measure: bpf::measure },
+    Entry { name: "packets", about: "what BPF takes for packets", measure: packets::measure },
+    Entry { name: "cpu", about: "processor time of the daemon for connections", measure: cpu::measure },
+    Entry { name: "start", about: "from the start until it is ready", measure: start::measure },
+    Entry { name: "sweep", about: "a sweep beside ss -tin", measure: sweep::measure },
     Entry { name: "process-cost", about: "what BPF takes for processes", measure: processes::measure },
     Entry { name: "memory", about: "memory at rest and for each process", measure: memory::measure },
     Entry { name: "audit", about: "netsonde audit beside ss", measure: audit::measure },
@@ -89,17 +120,42 @@ const OTHERS: [Entry; 6] = [
     Entry { name: "page", about: "the web page with many flows", measure: page::measure },
 ];
 
+/// All that can be measured, in the order in which it is done.
+fn names() -> Vec<&'static str> {
+    let growths = growth::DIMENSIONS.map(|dimension| dimension.name);
+    let peers = peers::LOADS.map(|(name, _)| name);
+    let others = OTHERS.iter().map(|entry| entry.name);
+    workloads::NAMES.into_iter().chain(others).chain(growths).chain(peers).collect()
+}
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let names: Vec<&str> =
-        workloads::NAMES.into_iter().chain(OTHERS.iter().map(|entry| entry.name)).collect();
+    if let Some(connections) = arguments.hold {
+        return held::hold(connections, arguments.active);
+    }
+    let names = names();
     if arguments.list {
         OTHERS.iter().for_each(|Entry { name, about, .. }| println!("{name:<24} {about}"));
+        growth::DIMENSIONS.iter().for_each(|one| println!("{:<24} {}", one.name, one.about));
         workloads::NAMES.iter().for_each(|name| println!("{name:<24} a load, with netsonde and without"));
+        peers::LOADS
+            .iter()
+            .for_each(|(name, load)| println!("{name:<24} {load} under netsonde and its peers"));
+        if let Some(peers) = &arguments.peers {
+            let _host = host::Host::acquire()?;
+            peers::list(peers)?.iter().for_each(|line| println!("{line}"));
+        }
         return Ok(());
     }
     if let Some(unknown) = arguments.only.iter().find(|only| !names.contains(&only.as_str())) {
         bail!("nothing is named {unknown}; there are {}", names.join(", "));
+    }
+    if arguments.render {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let changed = render::write(&root, &results::quoted())?;
+        changed.iter().for_each(|path| println!("{}", path.display()));
+        println!("{} pages and pictures changed", changed.len());
+        return Ok(());
     }
     let _host = host::Host::acquire()?;
     let netsonde = match &arguments.netsonde {
@@ -125,27 +181,59 @@ fn main() -> Result<()> {
     };
     let facts = facts::host(&plan.subject.netsonde)?;
     println!("kernel {}, {} processors, {}", facts.kernel, facts.processors, plan.subject.netsonde.display());
+    let is_wanted = |name: &str| match arguments.only.as_slice() {
+        [] if peers::load(name).is_some() => arguments.peers.is_some(),
+        [] => !arguments.quick || quick::has(name),
+        only => only.iter().any(|only| only == name),
+    };
+    let peers = if names.iter().any(|name| is_wanted(name) && peers::load(name).is_some()) {
+        Peers::try_out(arguments.peers.as_deref().unwrap_or_default(), |refused| println!("{refused}"))?
+    } else {
+        Peers::default()
+    };
+    let (begun, mut all, mut left_out) = (Instant::now(), Vec::new(), Vec::new());
     for name in names {
-        if !(arguments.only.is_empty() || arguments.only.iter().any(|only| only == name)) {
+        if !is_wanted(name) {
+            left_out.push(name);
             continue;
         }
+        if scope == Scope::Full {
+            let left = time_wait::drain()?;
+            if left > time_wait::FEW {
+                println!("somebody else opens and closes connections: {left} are in TIME_WAIT");
+            }
+        }
         let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let content = match OTHERS.iter().find(|entry| entry.name == name) {
-            Some(entry) => (entry.measure)(&plan)?,
-            None => load(name, &plan)?,
+        let mut host = facts.clone();
+        let entry = OTHERS.iter().find(|entry| entry.name == name);
+        let contents = match (growth::measure(name, &plan), entry, peers::load(name)) {
+            (Some(growths), _, _) => growths?,
+            (None, Some(entry), _) => vec![(name.to_owned(), (entry.measure)(&plan)?)],
+            (None, None, Some(load)) => {
+                host.versions.extend(peers.versions.clone());
+                vec![(name.to_owned(), peers.measure(load, &plan)?)]
+            }
+            (None, None, None) => vec![(name.to_owned(), load(name, &plan)?)],
         };
-        let measurement = Measurement {
-            name: name.to_owned(),
-            time,
-            scope,
-            host: facts.clone(),
-            configuration: plan.subject.configuration.clone(),
-            content,
-        };
-        println!("{measurement}");
-        measurement.write(&output)?;
+        for (name, content) in contents {
+            let measurement = Measurement {
+                name,
+                time: time.clone(),
+                scope,
+                host: host.clone(),
+                configuration: plan.subject.configuration.clone(),
+                content,
+            };
+            println!("{measurement}");
+            measurement.write(&output)?;
+            all.push(measurement);
+        }
     }
-    println!("numbers in {}", output.display());
+    println!("\n{}", summary::text(&all));
+    if arguments.quick && arguments.only.is_empty() {
+        println!("left out, as this was to be quick: {}", left_out.join(", "));
+    }
+    println!("numbers in {}, made in {} s", output.display(), begun.elapsed().as_secs());
     Ok(())
 }
 
@@ -172,12 +260,14 @@ impl std::fmt::Display for Measurement {
                 Ok(())
             }
             Content::Growth(growth) => {
-                write!(
-                    f,
-                    "{}: {} for {}, exponent {:.2}:",
-                    self.name, growth.cost, growth.of, growth.exponent
-                )?;
-                growth.points.iter().try_for_each(|(n, cost)| write!(f, " {n} {cost} {}", growth.unit))
+                let Growth { of, cost, unit, rest, exponent, upper_exponent, .. } = growth;
+                write!(f, "{}: {cost} for {of}, exponent {exponent:.2}", self.name)?;
+                write!(f, " ({upper_exponent:.2} in the upper decade)")?;
+                if growth.is_worse_than_linear() {
+                    write!(f, ", worse than linear")?;
+                }
+                write!(f, ": 0 {rest} {unit}")?;
+                growth.points.iter().try_for_each(|(n, cost)| write!(f, ", {n:.0} {cost}"))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Memory of the daemon: at rest, and what each more living process adds to it.
+//! Memory of the daemon: at rest, what each more living process adds to it, and with many sockets.
 
 use std::fs;
 
@@ -7,11 +7,13 @@ use netsonde_tests::daemon::Daemon;
 use netsonde_tests::telemetry::Telemetry;
 
 use crate::Plan;
+use crate::held::Held;
 use crate::living::{Kind, Living};
 use crate::observers::Subject;
 use crate::results::{Content, Figure};
 
 const PROCESSES: usize = 3_000;
+const SOCKETS: [usize; 2] = [10_000, 100_000];
 /// Exports that are waited for before memory is read: the first may tell of a sweep that began before.
 const EXPORTS: usize = 3;
 /// Processes that were there before may end meanwhile: the table must grow by this share of those that came.
@@ -37,11 +39,18 @@ struct Reading {
 
 /// Bytes in memory, of /proc/PID/status (proc_pid_status(5)).
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Memory {
+pub struct Memory {
     /// `VmRSS`: with the binary and the rings that are shared with the kernel.
-    resident: u64,
+    pub resident: u64,
     /// `RssAnon`: the heap and the stacks.
     anonymous: u64,
+}
+
+impl Memory {
+    /// Of a process, now.
+    pub fn of(process: u32) -> Result<Self> {
+        parse_status(&fs::read_to_string(format!("/proc/{process}/status"))?)
+    }
 }
 
 impl Growth {
@@ -78,6 +87,11 @@ pub fn measure(plan: &Plan) -> Result<Content> {
         let title = format!("for each of {} living processes that were {kind}", growth.processes);
         Figure::of(name, &title, "bytes", &[growth.bytes_per_process])
     }));
+    for &sockets in plan.scope.of(&SOCKETS) {
+        let title = format!("resident with {sockets} sockets, 1 % active");
+        let resident = with_sockets(&plan.subject, sockets)? as f64;
+        figures.push(Figure::of(&format!("sockets-{sockets}"), &title, "bytes", &[resident]));
+    }
     Ok(Content::Figures { figures })
 }
 
@@ -92,13 +106,25 @@ fn grow(subject: &Subject, kind: Kind) -> Result<Growth> {
     Growth::between(kind, PROCESSES, rest, grown)
 }
 
+/// Bytes resident of a daemon that has swept over so many sockets a few times.
+fn with_sockets(subject: &Subject, sockets: usize) -> Result<u64> {
+    let held = Held::active(sockets)?;
+    let daemon = subject.start()?;
+    daemon.wait("its sweeps over them", |telemetry| {
+        let swept = telemetry.points.iter().filter(|point| point.metric == "netsonde.self.sweep.sockets");
+        swept.filter(|point| point.number >= held.sockets() as f64).count() >= EXPORTS
+    })?;
+    let memory = Memory::of(daemon.pid())?;
+    daemon.stop()?;
+    Ok(memory.resident)
+}
+
 /// Waits until whole sweeps have seen what there is now, then reads.
 fn read(daemon: &Daemon) -> Result<Reading> {
     let now = u64::try_from(jiff::Timestamp::now().as_nanosecond())?;
     let telemetry = daemon.wait("its sweeps", |telemetry| tracked_after(telemetry, now).len() >= EXPORTS)?;
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid()))?;
     let tracked = *tracked_after(&telemetry, now).last().context("no export")?;
-    Ok(Reading { memory: parse_status(&status)?, tracked })
+    Ok(Reading { memory: Memory::of(daemon.pid())?, tracked })
 }
 
 /// How many processes the daemon said it tracked, in each export after this Unix time in nanoseconds.

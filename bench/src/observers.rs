@@ -2,12 +2,13 @@
 //! called and how its words are read is in a file of its own.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use netsonde_tests::daemon::Daemon;
 
 use crate::results::Told;
+use crate::told::Sought;
 use crate::workloads::{Run, Workload};
 
 /// Somebody who can look on.
@@ -79,18 +80,25 @@ impl Observer for Subject {
     }
 
     fn start(&self, workload: &dyn Workload) -> Result<Box<dyn Watch>> {
-        Ok(Box::new(self.start_for(&workload.configuration())?))
+        let daemon = self.start_for(&workload.configuration())?;
+        let sought = Sought { port: workload.port(), client: workload.client().map(Path::to_owned) };
+        Ok(Box::new(Watching { daemon, sought }))
     }
 }
 
-impl Watch for Daemon {
+/// A netsonde that runs, and what is to be sought in its words.
+struct Watching {
+    daemon: Daemon,
+    sought: Sought,
+}
+
+impl Watch for Watching {
     fn cpu_seconds(&self) -> Result<f64> {
-        cpu_seconds(self.pid())
+        cpu_seconds(self.daemon.pid())
     }
 
-    fn finish(self: Box<Self>, _run: &Run) -> Result<Vec<Told>> {
-        self.stop()?;
-        Ok(Vec::new())
+    fn finish(self: Box<Self>, run: &Run) -> Result<Vec<Told>> {
+        Ok(self.sought.told(&self.daemon.stop()?, run))
     }
 }
 

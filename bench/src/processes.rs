@@ -29,11 +29,11 @@ struct Started(VecDeque<Child>);
 
 impl Started {
     /// Starts one more, if need be after the end of the oldest.
-    fn add(&mut self) -> Result<()> {
+    fn add(&mut self, command: &mut Command) -> Result<()> {
         if self.0.len() >= CONCURRENCY {
             self.wait_oldest()?;
         }
-        let child = Command::new(PROGRAM).spawn().with_context(|| format!("cannot run {PROGRAM}"))?;
+        let child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
         self.0.push_back(child);
         Ok(())
     }
@@ -48,7 +48,7 @@ impl Started {
     fn wait_oldest(&mut self) -> Result<()> {
         let Some(mut child) = self.0.pop_front() else { return Ok(()) };
         let status = child.wait()?;
-        ensure!(status.success(), "{PROGRAM} ended with {status}");
+        ensure!(status.success(), "a short process ended with {status}");
         Ok(())
     }
 }
@@ -63,16 +63,37 @@ impl Drop for Started {
     }
 }
 
-/// Processes per second, from fork to exit, over so long.
-pub fn rate(length: Duration) -> Result<f64> {
+/// A program that does nothing.
+pub fn nothing() -> Command {
+    Command::new(PROGRAM)
+}
+
+/// Processes that came and went.
+#[derive(Debug, Clone, Copy)]
+pub struct Came {
+    /// How many; all of them ended well.
+    pub count: u64,
+    /// From the first fork to the last exit.
+    pub seconds: f64,
+}
+
+impl Came {
+    /// In a second.
+    pub fn rate(self) -> f64 {
+        self.count as f64 / self.seconds
+    }
+}
+
+/// Starts one after the other for so long, a few at a time, and waits for the last.
+pub fn for_so_long(length: Duration, command: impl Fn() -> Command) -> Result<Came> {
     let mut started = Started::default();
-    let (begin, mut count) = (Instant::now(), 0_u32);
+    let (begin, mut count) = (Instant::now(), 0);
     while begin.elapsed() < length {
-        started.add()?;
+        started.add(&mut command())?;
         count += 1;
     }
     started.wait_all()?;
-    Ok(f64::from(count) / begin.elapsed().as_secs_f64())
+    Ok(Came { count, seconds: begin.elapsed().as_secs_f64() })
 }
 
 /// Programs of netsonde at one time.
@@ -117,7 +138,7 @@ pub fn measure(plan: &Plan) -> Result<Content> {
     let middle = Reading::take(&statistics)?;
     let mut started = Started::default();
     for _ in 0..PROCESSES {
-        started.add()?;
+        started.add(&mut nothing())?;
     }
     started.wait_all()?;
     let end = Reading::take(&statistics)?;
@@ -164,7 +185,7 @@ mod tests {
     fn no_more_processes_are_there_at_once_than_may_be() {
         let mut started = Started::default();
         for _ in 0..2 * CONCURRENCY {
-            started.add().unwrap();
+            started.add(&mut nothing()).unwrap();
             assert!(started.0.len() <= CONCURRENCY);
         }
         started.wait_all().unwrap();

@@ -37,11 +37,21 @@ pub enum Scope {
     Quick,
 }
 
+impl Scope {
+    /// Of something that is measured several times, the dearest last: all of it, or the first.
+    pub fn of<T>(self, all: &[T]) -> &[T] {
+        match self {
+            Self::Full => all,
+            Self::Quick => &all[..all.len().min(1)],
+        }
+    }
+}
+
 /// What was measured on, and with what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
-    /// `uname -r`.
+    /// `uname -r`, without what follows the version.
     pub kernel: String,
     /// `model name` of /proc/cpuinfo, or the architecture.
     pub processor: String,
@@ -156,10 +166,24 @@ pub struct Growth {
     pub cost: String,
     /// Of the cost.
     pub unit: String,
-    /// How many there were, and the cost then; ascending.
+    /// The cost when there are none.
+    pub rest: Spread,
+    /// How many there were, and the whole cost then; ascending.
     pub points: Vec<(f64, Spread)>,
-    /// The exponent that fits: 1 is linear, more is worse.
+    /// The exponent that fits what is beyond the cost at rest: 1 is linear, more is worse.
     pub exponent: f64,
+    /// The same of the points in the upper decade alone.
+    pub upper_exponent: f64,
+}
+
+impl Growth {
+    /// More than measurements and the doubling of tables make of a line.
+    const WORSE: f64 = 1.15;
+
+    /// Whether it grows faster than there is more of it, where there is much of it.
+    pub fn is_worse_than_linear(&self) -> bool {
+        self.upper_exponent > Self::WORSE
+    }
 }
 
 /// A middle and how far apart the measurements were.
@@ -264,8 +288,10 @@ mod tests {
             of: "open sockets".into(),
             cost: "one sweep".into(),
             unit: "s".into(),
+            rest: Spread::of(&[0.5]),
             points: vec![(10.0, Spread::of(&[1.0])), (100.0, Spread::of(&[10.0]))],
             exponent: 1.0,
+            upper_exponent: 1.0,
         };
         let measurement = Measurement {
             name: "growth-sockets".into(),

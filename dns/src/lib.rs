@@ -10,6 +10,8 @@
 #![warn(missing_docs)]
 
 pub mod codes;
+#[cfg(test)]
+mod counted;
 pub mod hosts;
 pub mod matching;
 pub mod message;

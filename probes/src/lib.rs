@@ -136,6 +136,12 @@ pub struct SignalStatus {
     pub state: SignalState,
 }
 
+/// The compiled BPF programs, an ELF object.
+#[must_use]
+pub fn object() -> &'static [u8] {
+    records::OBJECT
+}
+
 /// Says whether the probes can run here at all.
 ///
 /// # Errors

@@ -4,6 +4,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+#[cfg(test)]
+mod counted;
 mod listener;
 mod payload;
 mod process;
@@ -238,6 +240,30 @@ impl From<&raw::flow_key> for Flow {
 /// What a flow did since the last drain; read through its signal's `measure`.
 #[derive(Clone, Copy)]
 pub struct FlowCounts(pub(crate) raw::flow_value);
+
+impl FlowCounts {
+    /// So many connections that were accepted, of which some are still open, each with a request of 200 bytes and a
+    /// response of 1,000; for tests.
+    #[must_use]
+    pub fn accepted(connections: u32, open: u32) -> Self {
+        let (n, closed) = (u64::from(connections), u64::from(connections.saturating_sub(open)));
+        let mut counts = raw::flow_value {
+            transmit_bytes: n * 1000,
+            receive_bytes: n * 200,
+            transmit_segments: n * 5,
+            receive_segments: n * 6,
+            accepted: n,
+            closed,
+            active: i64::from(open),
+            rtt_sum_us: n * 40,
+            duration_sum_us: closed * 3000,
+            ..raw::flow_value::default()
+        };
+        counts.rtt.buckets[3] = connections;
+        counts.connection_duration.buckets[2] = connections.saturating_sub(open);
+        Self(counts)
+    }
+}
 
 impl std::fmt::Debug for FlowCounts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -2,7 +2,7 @@
 //! for the holders of those that wait for an owner, and the drain of what all this and the closes since
 //! the last sweep have added up to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use crate::Probes;
 use crate::error::{ProbeError, Result};
 use crate::namespaces::Namespaces;
 use crate::records::{
-    Flow, FlowCounts, Held, LISTENER_BYTES, Listener, Owner, ProcessEvent, SpecialSocket, bytes_of, held,
-    listener, process_event, raw, read,
+    Flow, FlowCounts, Held, LISTENER_BYTES, Listener, Owner, ProcessEvent, ProcessId, SpecialSocket,
+    bytes_of, held, listener, process_event, raw, read,
 };
 
 /// What a sweep met.
@@ -61,14 +61,20 @@ pub struct Holders {
 /// this; beyond it, only the list of holders is incomplete, not the owner.
 const HOLDERS: usize = 65_536;
 
-impl Holders {
+/// Holders while a walk finds them.
+#[derive(Default)]
+struct Finding {
+    found: Holders,
+    /// One that holds a socket by several descriptors comes once for each, and a thread with files of its own long after
+    /// the others. A set, as a listener may have been left to thousands of processes.
+    known: HashSet<(u64, ProcessId)>,
+}
+
+impl Finding {
     fn add(&mut self, cookie: u64, holder: Owner) {
-        let known = self.by_cookie.entry(cookie).or_default();
-        // One that holds it by several descriptors comes once for each.
-        if known.iter().any(|h| h.process == holder.process) {
-            return;
+        if self.known.insert((cookie, holder.process)) {
+            self.found.by_cookie.entry(cookie).or_default().push(holder);
         }
-        known.push(holder);
     }
 }
 
@@ -163,19 +169,19 @@ impl Probes {
         self.settings.holder_generation += 1;
         self.write_settings()?;
         let began = Instant::now();
-        let mut found = Holders::default();
+        let mut finding = Finding::default();
         let (mut seen, mut dropped) = (0, self.holders.dropped);
         self.iterate("socket_holders", size_of::<raw::holder_record>(), |bytes| {
             seen += 1;
             match held(bytes) {
-                Some(Held::BySeveral(cookie, owner)) if seen <= HOLDERS => found.add(cookie, owner),
-                Some(Held::Special(socket)) if seen <= HOLDERS => found.special.push(socket),
+                Some(Held::BySeveral(cookie, owner)) if seen <= HOLDERS => finding.add(cookie, owner),
+                Some(Held::Special(socket)) if seen <= HOLDERS => finding.found.special.push(socket),
                 Some(Held::Nothing) => {}
                 _ => dropped += 1,
             }
         })?;
         let last = Some((began, began.elapsed()));
-        self.holders = HolderWalks { last, sweeps_since: 0, found: Some(found), dropped };
+        self.holders = HolderWalks { last, sweeps_since: 0, found: Some(finding.found), dropped };
         Ok(())
     }
 
@@ -218,6 +224,17 @@ impl Probes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_holds_a_socket_by_several_descriptors_is_one_holder() {
+        let holder = |pid| Owner { process: ProcessId { pid, start_ns: 1 }, image: 0, uid: 0 };
+        let mut finding = Finding::default();
+        for (cookie, pid) in [(7, 1), (7, 1), (7, 2), (8, 1), (7, 1), (8, 1)] {
+            finding.add(cookie, holder(pid));
+        }
+        let by_cookie = [(7, vec![holder(1), holder(2)]), (8, vec![holder(1)])];
+        assert_eq!(finding.found.by_cookie, by_cookie.into());
+    }
 
     #[test]
     fn open_files_are_walked_with_each_sweep_unless_that_takes_long() {

@@ -18,6 +18,8 @@
 //! that is right. Files that are not ours, and segments of another version, are left alone.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod counted;
 mod files;
 mod kinds;
 mod loss;

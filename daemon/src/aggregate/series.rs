@@ -6,6 +6,7 @@
 //! overflow, or by a series that begins where the last export ended, so that nothing is told twice. One that says how
 //! many connections are open does not end while there are any.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -272,22 +273,39 @@ impl Store {
         since_unix_ns: u64,
         now_unix_ns: u64,
     ) {
-        let mut identities: Vec<Option<Identity>> = vec![None; self.choices.len()];
+        let Some(flow) = flow else {
+            return measurements.for_each(|measurement| self.fold(measurement, since_unix_ns));
+        };
         let bytes = measurements.clone().map(|m| moved(&m)).fold(0, u64::saturating_add);
-        for measurement in measurements {
-            let Some(flow) = flow else {
-                self.fold(measurement, since_unix_ns);
+        let limit = self.limit();
+        for choice in 0..self.choices.len() {
+            let mut chosen = measurements.clone().filter(|m| self.choice_of(m.metric) == choice).peekable();
+            if chosen.peek().is_none() {
                 continue;
+            }
+            let chosen: Vec<_> = chosen.collect();
+            // Looked for once for all of them: what tells flows apart is long.
+            let mut group = match self.groups.entry((choice, Identity::of(flow, &self.choices[choice]))) {
+                Entry::Occupied(known) => Some(known.into_mut()),
+                Entry::Vacant(_) if self.statistics.series >= limit => None,
+                Entry::Vacant(new) => {
+                    let group = Group::new(new.key().1.attributes(), now_unix_ns);
+                    Some(new.insert(group))
+                }
             };
-            let choice = self.choice_of(measurement.metric);
-            let identity =
-                identities[choice].get_or_insert_with(|| Identity::of(flow, &self.choices[choice])).clone();
-            self.add_one(choice, identity, measurement, since_unix_ns, now_unix_ns);
-        }
-        if bytes > 0 {
-            for (choice, identity) in identities.into_iter().enumerate() {
-                if let Some(group) = identity.and_then(|identity| self.groups.get_mut(&(choice, identity))) {
-                    group.recent_bytes = group.recent_bytes.saturating_add(bytes);
+            if let Some(group) = &mut group {
+                group.last_change_unix_ns = now_unix_ns;
+                group.recent_bytes = group.recent_bytes.saturating_add(bytes);
+            }
+            for measurement in chosen {
+                let may_grow = self.statistics.series < limit;
+                match group.as_mut().map(|group| group.add(measurement, since_unix_ns, may_grow)) {
+                    Some(Added::Existing) => {}
+                    Some(Added::New) => self.statistics.series += 1,
+                    Some(Added::NoRoom) | None => {
+                        self.statistics.folded += 1;
+                        self.overflow.add(measurement, since_unix_ns, true);
+                    }
                 }
             }
         }
@@ -303,46 +321,17 @@ impl Store {
         now_unix_ns: u64,
     ) {
         let choice = self.choice_of(measurement.metric);
-        let identity = Identity::of(flow, &self.choices[choice]);
-        self.add_to((choice, identity), measurement, since_unix_ns, now_unix_ns, |group, may_grow| {
-            group.add_labelled(labels, measurement, (since_unix_ns, now_unix_ns), may_grow)
-        });
-    }
-
-    fn add_one(
-        &mut self,
-        choice: usize,
-        identity: Identity,
-        measurement: Measurement<'_>,
-        since_unix_ns: u64,
-        now_unix_ns: u64,
-    ) {
-        self.add_to((choice, identity), measurement, since_unix_ns, now_unix_ns, |group, may_grow| {
-            group.add(measurement, since_unix_ns, may_grow)
-        });
-    }
-
-    fn add_to(
-        &mut self,
-        key: (usize, Identity),
-        measurement: Measurement<'_>,
-        since_unix_ns: u64,
-        now_unix_ns: u64,
-        add: impl FnOnce(&mut Group, bool) -> Added,
-    ) {
         let full = self.statistics.series >= self.limit();
-        let Some(group) = (match self.groups.get_mut(&key) {
-            Some(group) => Some(group),
-            None if full => None,
-            None => {
-                let group = Group::new(key.1.attributes(), now_unix_ns);
-                Some(self.groups.entry(key).or_insert(group))
+        let group = match self.groups.entry((choice, Identity::of(flow, &self.choices[choice]))) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if full => return self.fold(measurement, since_unix_ns),
+            Entry::Vacant(new) => {
+                let group = Group::new(new.key().1.attributes(), now_unix_ns);
+                new.insert(group)
             }
-        }) else {
-            return self.fold(measurement, since_unix_ns);
         };
         group.last_change_unix_ns = now_unix_ns;
-        match add(group, !full) {
+        match group.add_labelled(labels, measurement, (since_unix_ns, now_unix_ns), !full) {
             Added::Existing => {}
             Added::New => self.statistics.series += 1,
             Added::NoRoom => self.fold(measurement, since_unix_ns),

@@ -1,5 +1,7 @@
 //! The task that owns the process table and the series.
 
+#[cfg(test)]
+mod counted;
 mod inventory;
 mod listening;
 mod lookups;

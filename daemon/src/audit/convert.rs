@@ -1,5 +1,6 @@
 //! From one socket of a sweep to one row. Pure: names of processes and places are given.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -148,13 +149,9 @@ pub fn special(found: &SpecialSocket, parties: &Parties, at: Circumstances<'_>) 
 
 /// All who hold it, each once: the owner first, for whom it counts.
 fn holders(parties: &Parties, clock: &Clock) -> Vec<Holder> {
-    let mut all: Vec<&Party> = Vec::with_capacity(parties.holders.len() + 1);
-    for party in parties.owner.iter().chain(&parties.holders) {
-        if !all.iter().any(|known| known.process.id == party.process.id) {
-            all.push(party);
-        }
-    }
-    all.into_iter().map(|party| process(party, clock)).collect()
+    let mut known = HashSet::with_capacity(parties.holders.len() + 1);
+    let each = parties.owner.iter().chain(&parties.holders).filter(|party| known.insert(party.process.id));
+    each.map(|party| process(party, clock)).collect()
 }
 
 fn process(party: &Party, clock: &Clock) -> Holder {

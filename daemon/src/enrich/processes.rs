@@ -64,6 +64,13 @@ impl Entry {
     }
 }
 
+/// How many programs there may be until those that nobody runs are looked for again, where so many are run. Twice as many,
+/// as a process may have run several, all of which are remembered: to look through them for each new one and find nothing
+/// to let go of would take time with the square of how many there are.
+fn before_pruning(run: usize, limit: usize) -> usize {
+    2 * run.max(limit).max(1024)
+}
+
 /// What the table knows of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TableStatistics {
@@ -88,6 +95,8 @@ pub struct ProcessTable {
     entries: HashMap<ProcessId, Entry>,
     /// Every program once, however many processes run it.
     programs: HashSet<Arc<Program>>,
+    /// When there are so many of them, those that nobody runs any more go before the next walk.
+    programs_before_pruning: usize,
     cgroups: Cgroups,
     /// The cgroup v1 hierarchy that counts on this host.
     legacy_hierarchy: Option<u32>,
@@ -111,6 +120,7 @@ impl ProcessTable {
         Self {
             entries: HashMap::new(),
             programs: HashSet::new(),
+            programs_before_pruning: before_pruning(0, limit),
             cgroups: Cgroups::new(limit),
             legacy_hierarchy: procfs::legacy_hierarchy(),
             argument_reader: masker.as_ref().map(|_| ArgumentReader::start()),
@@ -281,8 +291,8 @@ impl ProcessTable {
             return Arc::clone(known);
         }
         // Between two walks, processes may execute far more programs than there can be processes.
-        if self.programs.len() >= 2 * self.limit.max(1024) {
-            self.programs.retain(|program| Arc::strong_count(program) > 1);
+        if self.programs.len() >= self.programs_before_pruning {
+            self.prune_programs();
         }
         let program = Arc::new(program);
         self.programs.insert(Arc::clone(&program));
@@ -372,8 +382,13 @@ impl ProcessTable {
             })
         });
         self.evict();
-        self.programs.retain(|program| Arc::strong_count(program) > 1);
+        self.prune_programs();
         self.cgroups.prune();
+    }
+
+    fn prune_programs(&mut self) {
+        self.programs.retain(|program| Arc::strong_count(program) > 1);
+        self.programs_before_pruning = before_pruning(self.programs.len(), self.limit);
     }
 
     fn learn(&mut self, event: &ProcessEvent, by_id: &HashMap<ProcessId, &ProcessEvent>, depth: usize) {

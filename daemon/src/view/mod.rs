@@ -6,6 +6,8 @@
 //! of is counted. The shapes of the answers are those of [`netsonde_view::model`]; serving them is the API's matter.
 
 mod answers;
+#[cfg(test)]
+mod counted;
 mod events;
 mod frames;
 mod identities;

@@ -111,6 +111,29 @@ fn a_socket_belongs_to_the_program_that_had_it() {
 }
 
 #[test]
+fn programs_that_nobody_runs_are_looked_for_only_when_there_may_be_as_many_again() {
+    let mut table = table(1024, 0);
+    let run = |table: &mut ProcessTable, process, n: u32| {
+        table.apply(&image(n, event(exec(&format!("/bin/{process}-{n}")), process, 0, "a")));
+    };
+    // All but the last few of these are nobody's.
+    for n in 1..5_000 {
+        run(&mut table, 1, n);
+        assert!(table.programs.len() <= 2 * 1024);
+    }
+    // Each of these is remembered.
+    let mut prunings = 0;
+    for (process, n) in (2..1_000).flat_map(|process| (1..=8).map(move |n| (process, n))) {
+        let before = table.programs_before_pruning;
+        run(&mut table, process, n);
+        prunings += u32::from(table.programs_before_pruning != before);
+    }
+    assert!(table.programs.len() > 7 * 998);
+    // Each time at least half of what there is must have come since.
+    assert!((1..=3).contains(&prunings), "{prunings}");
+}
+
+#[test]
 fn only_the_last_programs_of_a_process_are_remembered() {
     let mut table = table(100, u64::MAX);
     for n in 1..=100 {

@@ -5,6 +5,8 @@
 //! `encode` and `split` make requests, `store` keeps them on disk or in memory (`queue`) and `keeper` the runtime
 //! from waiting for that, `grpc` and `http` carry them over what `dial` and `tls` connect, `outcome` decides.
 
+#[cfg(test)]
+mod counted;
 mod dial;
 mod encode;
 mod grpc;
