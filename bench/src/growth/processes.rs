@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::watch::Watch;
 use super::{Course, Growths, points};
@@ -23,7 +23,6 @@ pub fn measure(plan: &Plan) -> Result<Growths> {
     ensure!(numbers.len() > 1, "this host has only {pids} pids: see kernel.pid_max of sysctl(8)");
     let watch = Watch::start(plan, "")?;
     let mut course = Course::begin(plan.scope, &watch)?;
-    let tracked_at_rest = watch.number("/processes/tracked")?;
     let (mut all, mut living) = (Vec::new(), 0);
     for wanted in numbers {
         while living < wanted {
@@ -33,9 +32,7 @@ pub fn measure(plan: &Plan) -> Result<Growths> {
         }
         course.at(living as f64, &watch)?;
         let tracked = watch.number("/processes/tracked")?;
-        let more = usize::try_from(tracked.saturating_sub(tracked_at_rest)).context("so many processes")?;
-        // A few of those that were there before may have ended.
-        ensure!(more as f64 > 0.95 * living as f64, "netsonde knows {more} processes more, of {living}");
+        ensure!(tracked >= living as u64, "netsonde knows {tracked} processes, and {living} were forked");
     }
     drop(all);
     watch.stop()?;

@@ -19,7 +19,7 @@ pub const PMACCTD: Peer = Peer {
     surroundings: Surroundings::Nothing,
     // In the order of time, though not at once.
     looks: Looks::AtEach,
-    account: |asked| Box::new(Flows { asked: asked.clone(), connections: HashSet::new(), bytes: 0 }),
+    account: |asked| Box::new(Flows { asked: asked.clone(), connections: HashSet::new(), bytes: 0, lost: 0 }),
 };
 
 /// `SRC_IP,DST_IP,SRC_PORT,DST_PORT,PROTOCOL,PACKETS,BYTES`.
@@ -27,6 +27,8 @@ struct Flows {
     asked: Asked,
     connections: HashSet<u16>,
     bytes: u64,
+    /// It does not say how many each time.
+    lost: u64,
 }
 
 impl Flows {
@@ -46,6 +48,9 @@ impl Flows {
 
 impl Account for Flows {
     fn line(&mut self, line: &str) {
+        if line.contains("Missing data detected") || line.contains("Pending entries will be lost") {
+            self.lost += 1;
+        }
         self.flow(line);
     }
 
@@ -53,6 +58,7 @@ impl Account for Flows {
         Tally {
             connections: Some(self.connections.len() as u64),
             bytes: Some(self.bytes),
+            lost: self.lost,
             ..Tally::default()
         }
     }
@@ -64,8 +70,12 @@ mod tests {
 
     #[test]
     fn flows_are_counted_in_both_directions() {
-        let mut account =
-            Flows { asked: Asked { port: 19192, client: None }, connections: HashSet::new(), bytes: 0 };
+        let mut account = Flows {
+            asked: Asked { port: 19192, client: None },
+            connections: HashSet::new(),
+            bytes: 0,
+            lost: 0,
+        };
         for line in [
             "SRC_IP,DST_IP,SRC_PORT,DST_PORT,PROTOCOL,PACKETS,BYTES",
             "127.0.0.1,127.0.0.1,35516,19192,tcp,83,12324",
@@ -73,10 +83,14 @@ mod tests {
             "127.0.0.1,127.0.0.1,35516,19192,tcp,89,13328",
             "127.0.0.1,127.0.0.1,35516,80,tcp,89,13328",
             "127.0.0.1,127.0.0.1,53,19192,udp,1,52",
+            "WARN ( default_print/print ): Missing data detected (plugin_buffer_size=576 plugin_pipe_size=4096).",
             "NOTICE ( default/core ): [lo,0] received_packets=1920 dropped_packets=0",
         ] {
             account.line(line);
         }
-        assert_eq!(account.tally(), Tally { connections: Some(1), bytes: Some(109_924), ..Tally::default() });
+        assert_eq!(
+            account.tally(),
+            Tally { connections: Some(1), bytes: Some(109_924), processes: None, lost: 1 }
+        );
     }
 }
