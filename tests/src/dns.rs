@@ -95,7 +95,7 @@ impl Answer {
     /// longer can be told by the client alone: while its call to send lasts the query may already be gone, and the
     /// kernel marks when a datagram arrives. Nothing else is an excuse.
     pub fn difference(&self, duration: f64) -> Difference {
-        let tolerance = f64::max(0.001 * f64::from(host::patience()), 0.05 * self.seconds);
+        let tolerance = f64::from(host::patience()) * f64::max(0.001, 0.05 * self.seconds);
         let longest = self.seconds + CLOCK_SECONDS;
         if (self.seconds - tolerance..=longest).contains(&duration) {
             Difference::None
