@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::command;
 use crate::expect::{self, Role};
+use crate::host;
 use crate::namespace::Namespace;
 use crate::program::{Running, python};
 use crate::report::{Process, Report};
@@ -90,11 +91,11 @@ pub struct Answer {
 impl Answer {
     /// Compares with what netsonde told. The kernel sees the query within the call that sends it, and the response
     /// when it arrives, so its interval lies within the client's; what is promised is that it is shorter by 1 ms or
-    /// 5 % at most. A client that is given no processor, on a machine with more to do, measures longer. How much
+    /// 5 % at most (of a machine's own speed; an emulated one is given its patience). A client that is given no processor, on a machine with more to do, measures longer. How much
     /// longer can be told by the client alone: while its call to send lasts the query may already be gone, and the
     /// kernel marks when a datagram arrives. Nothing else is an excuse.
     pub fn difference(&self, duration: f64) -> Difference {
-        let tolerance = f64::max(0.001, 0.05 * self.seconds);
+        let tolerance = f64::from(host::patience()) * f64::max(0.001, 0.05 * self.seconds);
         let longest = self.seconds + CLOCK_SECONDS;
         if (self.seconds - tolerance..=longest).contains(&duration) {
             Difference::None

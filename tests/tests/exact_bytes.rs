@@ -4,7 +4,7 @@
 
 use netsonde_tests::daemon::Daemon;
 use netsonde_tests::expect::{Role, Subject};
-use netsonde_tests::host::Host;
+use netsonde_tests::host::{self, Host};
 use netsonde_tests::namespace::Pair;
 use netsonde_tests::oracle;
 use netsonde_tests::program::{self, Programs, Server};
@@ -59,8 +59,11 @@ fn long_connections_over_many_sweeps() {
     let daemon = Daemon::start("").unwrap();
     let listening = Server::start(&server, None, "[::]:0", "").unwrap();
     let port = listening.address.port();
-    let arguments = "--connections 6 --concurrency 6 --rounds 9 --pause 700 --send 3000000 --receive 3000000";
-    let running = program::start_connect(&client, None, listening.at("::1").unwrap(), arguments).unwrap();
+    let pause = 700 * host::patience();
+    let arguments = format!(
+        "--connections 6 --concurrency 6 --rounds 9 --pause {pause} --send 3000000 --receive 3000000"
+    );
+    let running = program::start_connect(&client, None, listening.at("::1").unwrap(), &arguments).unwrap();
     let (ours, theirs) = (Subject::new(&client, Role::Client), Subject::new(&server, Role::Server));
     for subject in [&ours, &theirs] {
         // While they last, not only when they end.
