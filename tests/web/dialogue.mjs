@@ -30,14 +30,13 @@ export async function until(what, look, limit = 30_000) {
   throw new Error(`not within ${limit} ms: ${what}`);
 }
 
-/** Runs a script: what it throws ends it, with its text on standard error. */
+/** Runs a script: what it throws ends it, with its text on standard error, and the browser with it. */
 export async function run(script) {
   try {
     await script();
-    process.exitCode = 0;
   } catch (error) {
     console.error(error);
-    process.exitCode = 1;
+    process.exit(1);
   }
   process.stdin.destroy();
 }

@@ -29,7 +29,9 @@ run(async () => {
 
   // The test's own program is found in the map by its name, and centred by Enter.
   await page.keyboard.press('2');
+  await page.waitForSelector('#map-find');
   await page.keyboard.press('f');
+  await page.waitForSelector('#map-find:focus');
   await page.keyboard.type(slow);
   await page.waitForSelector(`.results button:has-text("${slow}")`);
   await page.keyboard.press('Enter');

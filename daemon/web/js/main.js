@@ -267,7 +267,8 @@ addEventListener('keydown', (event) => {
   else if (event.key === 't') switchTheme();
   else if (event.key === 'f' && state.view === 'map') {
     event.preventDefault();
-    byId('map-find').focus();
+    // A view that was asked for just before is drawn with the next frame.
+    requestAnimationFrame(() => byId('map-find')?.focus());
   } else if (/^[1-8]$/.test(event.key)) {
     navigate({ view: VIEWS[Number(event.key) - 1] });
   }
