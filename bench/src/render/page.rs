@@ -21,7 +21,7 @@ const HEAD: &str = "\
 
 # What netsonde costs
 
-Every number here is one of a file in [`bench/results`](../bench/results), as `make bench` left it; only why a goal is missed is people's own
+Every number here is one of a file in [`bench/results`](../bench/results), as `netsonde-bench` left it; only why a goal is missed is people's own
 words, with what they found when they looked for it.
 
 A load runs in rounds: in each of them once without anybody who looks on and once under each observer, the first round in one order, the next in the
