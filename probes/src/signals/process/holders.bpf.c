@@ -10,18 +10,18 @@ static __always_inline bool serves_several(const struct socket_state *st)
 
 /*
  * Of several holders: for a connection the youngest process, for a listener, or a socket for
- * datagrams, the oldest, but a service manager, which listens for others, only when there is nobody
- * else.
+ * datagrams, the oldest, but a service manager, which listens and accepts for others, only when
+ * there is nobody else.
  */
 static __always_inline bool better_candidate(const struct socket_state *st,
 					     const struct owner *holder, bool manager)
 {
 	bool against_manager = st->candidate_is_manager;
 
-	if (!serves_several(st))
-		return holder->start_ns > st->candidate.start_ns;
 	if (manager != against_manager)
 		return against_manager;
+	if (!serves_several(st))
+		return holder->start_ns > st->candidate.start_ns;
 	return holder->start_ns < st->candidate.start_ns;
 }
 
@@ -140,7 +140,8 @@ int socket_holders(struct bpf_iter__task_file *ctx)
 		mark_owner(st);
 	}
 	note_several(ctx->meta, sk, st, &holder);
-	manager = serves_several(st) && is_service_manager(task);
+	/* A connection that was accepted for somebody else has it from its listener. */
+	manager = (serves_several(st) || (st->flags & SOCKET_SHARED)) && is_service_manager(task);
 	if (same_process(&st->owner, &holder) && !manager) {
 		st->held_generation = generation;
 		st->candidate_is_manager = 0;
