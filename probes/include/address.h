@@ -54,7 +54,8 @@ static __always_inline void socket_forget(const struct sock *sk)
 		bpf_map_delete_elem(&sockets, &address);
 }
 
-/* ---- a child's listener ------------------------------------------------------------------------ */
+/* ---- a child's listener ------------------------------------------------------------------------
+ */
 
 struct listening_at {
 	__u8 address[16];
@@ -119,7 +120,8 @@ static __always_inline void inherit_listener(const struct sock *child)
 		count_loss(LOSS_SOCKET_STORAGE);
 }
 
-/* ---- cookies ----------------------------------------------------------------------------------- */
+/* ---- cookies -----------------------------------------------------------------------------------
+ */
 
 /* bpf_get_socket_cookie() takes no socket of a tracepoint before 5.12. */
 static __u64 cookie_secrets[2];

@@ -562,8 +562,7 @@ static __always_inline bool event_allowed(__u32 kind, __u64 now)
 		b->level = level > leak ? level - leak : 0;
 	}
 	/* Looked at first: a flood must not pay for an atomic operation each. */
-	if (b->level < rate * BURST_SECONDS &&
-	    fetch_and_add(&b->level, 1) < rate * BURST_SECONDS)
+	if (b->level < rate * BURST_SECONDS && fetch_and_add(&b->level, 1) < rate * BURST_SECONDS)
 		return true;
 	count_loss(LOSS_EVENT_RATE_LIMITED);
 	return false;

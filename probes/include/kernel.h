@@ -378,7 +378,8 @@ struct bpf_iter__task_file {
 
 #pragma clang attribute pop
 
-/* ---- kernels before 5.12 ----------------------------------------------------------------------- */
+/* ---- kernels before 5.12 -----------------------------------------------------------------------
+ */
 
 /*
  * The programs are compiled twice. The second time, with BY_ADDRESS, for kernels that lack storage
@@ -400,7 +401,8 @@ static __always_inline struct task_struct *current_task(void)
 
 #define SOCKFS_MAGIC 0x534f434b /* include/uapi/linux/magic.h */
 
-/* bpf_sock_from_file() came with 5.11. A file of this file system has its socket here (net/socket.c). */
+/* bpf_sock_from_file() came with 5.11. A file of this file system has its socket here
+ * (net/socket.c). */
 static __always_inline struct socket *socket_of_file(struct file *file)
 {
 	if (BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SOCKFS_MAGIC)

@@ -17,7 +17,8 @@ enum process_number {
 };
 
 enum socket_number {
-	SOCKETS_BY_ADDRESS = 131072, /* followed at once where the kernel keeps no storage with them */
+	SOCKETS_BY_ADDRESS =
+		131072, /* followed at once where the kernel keeps no storage with them */
 };
 
 /*

@@ -12,8 +12,8 @@ use crate::facts::{Kernel, pid_max, root_cgroup};
 use crate::records::{OBJECT, OBJECT_BY_ADDRESS, raw::process_number};
 use crate::signals::{REGISTRY, Signal};
 use crate::verdict::{
-    Hook, HookOutcome, Keeping, SignalState, Target, is_done_by_another, keeping, less_by_address, outcome_by_facts,
-    signal_state,
+    Hook, HookOutcome, Keeping, SignalState, Target, is_done_by_another, keeping, less_by_address,
+    outcome_by_facts, signal_state,
 };
 
 /// Sizes that are fixed when the maps are made.
@@ -171,7 +171,8 @@ pub fn load_verbosely(kernel: &dyn Kernel, sizes: Sizes) -> Result<(Object, Refu
             outcomes.insert(hook.program, outcome);
         }
     }
-    let object = load_what_the_kernel_takes(keeping(kernel), &|_| true, sizes, LOG_STATISTICS, &mut outcomes)?;
+    let object =
+        load_what_the_kernel_takes(keeping(kernel), &|_| true, sizes, LOG_STATISTICS, &mut outcomes)?;
     let refused = outcomes.into_iter().filter_map(|(name, outcome)| match outcome {
         HookOutcome::Refused(why) => Some((name, why)),
         HookOutcome::Missing(_) | HookOutcome::Attached | HookOutcome::Superfluous => None,

@@ -305,7 +305,7 @@ mod tests {
             assert_eq!(state, SignalState::Degraded(less));
             assert_eq!(less_by_address(&[OPTIONAL], keeping(&kernel)), None);
         }
-        assert_eq!(keeping(&Without(&[], None)), Keeping::WithSocket);
+        assert_eq!(keeping(&Without(&[])), Keeping::WithSocket);
         assert_eq!(less_by_address(&[either], Keeping::WithSocket), None);
     }
 
