@@ -1,4 +1,5 @@
-//! Compiles the C of every signal into one BPF object and generates the Rust side of its layouts.
+//! Compiles the C of every signal into one BPF object and generates the Rust side of its layouts; and once more into
+//! one for kernels that keep no storage with sockets (`include/kernel.h` has what they lack).
 //!
 //! Each `src/signals/*/*.bpf.c` is included into one translation unit, so that signals share maps and
 //! there is no list to keep. Clang is looked up as `clang`, or as named by `$CLANG`.
@@ -34,6 +35,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_and_generate(&skeleton)
         .map_err(|e| format!("cannot build the BPF programs (is clang 12 or later there?): {e:#}"))?;
     fs::write(out.join("layouts.rs"), layouts(&fs::read_to_string(&skeleton)?)?)?;
+
+    let mut by_address = clang_args(&root, &out)?;
+    // What only programs for packets use is not used then.
+    by_address.extend(["-DBY_ADDRESS".into(), "-Wno-unused-function".into()]);
+    builder.obj(out.join("by-address.bpf.o")).clang_args(by_address);
+    builder.build().map_err(|e| format!("cannot build the BPF programs for older kernels: {e:#}"))?;
     Ok(())
 }
 
@@ -107,6 +114,7 @@ fn translation_unit(sources: &[PathBuf]) -> Result<String, Box<dyn Error>> {
         "payload_kind",
         "process_flag",
         "process_number",
+        "socket_number",
         "rule_mask",
         "rule_transport",
         "histogram_layout",
@@ -134,7 +142,7 @@ fn clang_args(root: &Path, out: &Path) -> Result<Vec<OsString>, Box<dyn Error>> 
         other => return Err(format!("no BPF headers are known for {other}").into()),
     };
     Ok(vec![
-        // v3 brings atomic exchange and 32-bit jumps; every kernel since 5.12 runs it.
+        // v3 brings 32-bit jumps, which every kernel since 5.1 runs, and atomic exchange, which is 5.12's.
         "-mcpu=v3".into(),
         "-Wall".into(),
         "-Wextra".into(),

@@ -7,11 +7,7 @@ cd "$(dirname "$0")/.."
 . vm/apt.sh
 . vm/vm.sh
 
-why=$(why_no_vm)
-if [[ -n $why ]]; then
-    echo "peers: skipped, $why"
-    exit 0
-fi
+leave_without_vm peers
 version=${1:-6.1}
 mkdir -p "$VM_CACHE/logs"
 work=$(mktemp --directory "$VM_CACHE/peers.XXXXXX")
@@ -38,11 +34,10 @@ kernel=$VM_CACHE/kernels/$version
 make_initrd "$kernel" "$work/initrd"
 acceleration=$(choose_acceleration "$kernel" "$work/initrd")
 echo "machine run by $acceleration"
-if [[ $acceleration == kvm ]]; then echo 1; else echo 6; fi >"$payload/patience"
+patience_of "$acceleration" >"$payload/patience"
 make_disk "$payload" "$work/payload.img" 50
 log=$VM_CACHE/logs/peers-$version.log
 qemu_boot "$acceleration" "${VM_LIMIT:-900}" "$kernel" "$work/initrd" "netsonde.script=/payload/peers-in-vm.sh" \
     -drive "file=$VM_CACHE/root-peers.img,format=raw,if=virtio,snapshot=on" \
-    -drive "file=$work/payload.img,format=raw,if=virtio,snapshot=on" |
-    sed -u 's/\r$//' | tee "$log" | grep --line-buffered -vE '^\[|SeaBIOS|Booting from' || true
+    -drive "file=$work/payload.img,format=raw,if=virtio,snapshot=on" | show_console "$log" || true
 grep --quiet '^netsonde-vm: exit 0' "$log"

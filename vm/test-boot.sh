@@ -7,11 +7,7 @@ cd "$(dirname "$0")/.."
 . vm/apt.sh
 . vm/vm.sh
 
-why=$(why_no_vm)
-if [[ -n $why ]]; then
-    echo "test-vm: skipped, $why"
-    exit 0
-fi
+leave_without_vm test-vm
 version=${1:-6.1}
 out=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 work=$VM_CACHE/test-boot
@@ -43,9 +39,7 @@ port=$(<"$work/port")
 
 make_initrd "$kernel" "$work/initrd"
 acceleration=$(choose_acceleration "$kernel" "$work/initrd")
-# Emulated processors are some ten times slower.
-patience=1
-[[ $acceleration == kvm ]] || patience=6
+patience=$(patience_of "$acceleration")
 echo "the machine runs by $acceleration"
 
 root=$work/root
@@ -95,8 +89,7 @@ log=$work/console.log
 began=$SECONDS
 qemu_boot "$acceleration" "${VM_LIMIT:-1800}" "$kernel" "$work/initrd" "net.ifnames=0 systemd.show_status=no" \
     -drive "file=$work/root.img,format=raw,if=virtio,snapshot=on" \
-    -netdev user,id=host -device virtio-net-pci,netdev=host,romfile= |
-    sed -u 's/\r$//' | tee "$log" | grep --line-buffered -vE '^\[|SeaBIOS|Booting from' || true
+    -netdev user,id=host -device virtio-net-pci,netdev=host,romfile= | show_console "$log" || true
 echo "== the machine with Linux $(release_of "$kernel") took $((SECONDS - began)) s"
 grep --quiet '^netsonde-vm: exit 0' "$log" || exit 1
 

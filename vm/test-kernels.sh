@@ -9,11 +9,7 @@ cd "$(dirname "$0")/.."
 . vm/apt.sh
 . vm/vm.sh
 
-why=$(why_no_vm)
-if [[ -n $why ]]; then
-    echo "test-kernels: skipped, $why"
-    exit 0
-fi
+leave_without_vm test-kernels
 versions=("$@")
 [[ ${#versions[@]} -gt 0 ]] || versions=(5.10 6.1 6.12 6.18 7.2)
 mkdir -p "$VM_CACHE/logs"
@@ -66,7 +62,7 @@ for version in "${versions[@]}"; do
     if [[ -z $acceleration ]]; then
         acceleration=$(choose_acceleration "$kernel" "$work/initrd")
         echo "machines run by $acceleration"
-        if [[ $acceleration == kvm ]]; then echo 1; else echo 6; fi >"$payload/patience"
+        patience_of "$acceleration" >"$payload/patience"
     fi
     rm -rf "$payload/modules" && mkdir "$payload/modules"
     cp -r "$kernel/lib/modules/$(release_of "$kernel")" "$payload/modules/"
@@ -82,7 +78,7 @@ for version in "${versions[@]}"; do
     began=$SECONDS
     qemu_boot "$acceleration" "${VM_LIMIT:-2400}" "$kernel" "$work/initrd" "netsonde.script=/payload/in-kernel.sh" \
         -drive "file=$VM_CACHE/root-tests.img,format=raw,if=virtio,snapshot=on" \
-        -drive "file=$work/payload.img,format=raw,if=virtio,snapshot=on" | sed -u 's/\r$//' | tee "$log" | grep --line-buffered -vE '^\[|SeaBIOS|Booting from' || true
+        -drive "file=$work/payload.img,format=raw,if=virtio,snapshot=on" | show_console "$log" || true
     echo "== Linux $version took $((SECONDS - began)) s"
     grep --quiet '^netsonde-vm: exit 0' "$log" || failed+=("$version")
 done

@@ -93,3 +93,20 @@ why_no_vm() {
         echo "disks are made as root"
     fi
 }
+
+# NAME: ends the script that asks where there can be no machine, with a word of why.
+leave_without_vm() {
+    local why
+    why=$(why_no_vm)
+    [[ -n $why ]] || return 0
+    echo "$1: skipped, $why"
+    exit 0
+}
+
+# ACCELERATION: how many times as long as a real processor an emulated one may take.
+patience_of() { if [[ $1 == kvm ]]; then echo 1; else echo 6; fi; }
+
+# LOG: keeps what a console says on standard input, and shows it but for the firmware's words and the kernel's.
+show_console() {
+    sed -u 's/\r$//' | tee "$1" | grep --line-buffered -vE '^\[|SeaBIOS|Booting from'
+}

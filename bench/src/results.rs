@@ -120,7 +120,7 @@ pub struct Side {
 pub struct Told {
     /// `connections`, `bytes`, `processes`, …
     pub what: String,
-    /// How much there was, by the load's own word.
+    /// How much there was, by the load's own word; 0 where there is nothing to compare with.
     pub truth: u64,
     /// How much the observer told of.
     pub told: u64,

@@ -121,7 +121,10 @@ impl fmt::Display for Comparison {
                 )?;
             }
             for Told { what, truth, told } in &side.told {
-                write!(f, "; told of {told} of {truth} {what}")?;
+                match truth {
+                    0 => write!(f, "; {told} {what}")?,
+                    truth => write!(f, "; told of {told} of {truth} {what}")?,
+                }
             }
         }
         Ok(())

@@ -51,9 +51,10 @@ fn side(side: &Side, unit: &Unit, seconds: u64) -> Vec<String> {
         values => unit.show(Spread::of(values).median),
     };
     let microseconds = Unit::parse("us");
-    let told = side.told.iter().map(|Told { what, truth, told }| {
-        let told = if told == truth { "all".to_owned() } else { whole(*told) };
-        format!("{told} of {} {what}", whole(*truth))
+    let told = side.told.iter().map(|Told { what, truth, told }| match truth {
+        0 => format!("{} {what}", whole(*told)),
+        truth if told == truth => format!("all of {} {what}", whole(*truth)),
+        truth => format!("{} of {} {what}", whole(*told), whole(*truth)),
     });
     let cpu: f64 = side.cpu_seconds.iter().sum();
     let share = cpu / (seconds * side.rates.len() as u64) as f64;

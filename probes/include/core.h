@@ -109,28 +109,6 @@ struct socket_state {
 	__u32 counted_rules;	  /* of UDP: those under which it counts as active */
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int);
-	__type(value, struct socket_state);
-} sockets SEC(".maps");
-
-static __always_inline struct socket_state *socket_lookup(const struct sock *sk)
-{
-	return bpf_sk_storage_get(&sockets, (void *)sk, NULL, 0);
-}
-
-static __always_inline struct socket_state *socket_create(const struct sock *sk)
-{
-	struct socket_state *st;
-
-	st = bpf_sk_storage_get(&sockets, (void *)sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!st)
-		count_loss(LOSS_SOCKET_STORAGE);
-	return st;
-}
-
 /* What the drops column of /proc/net/udp shows. A socket may also come as its program's context. */
 static __always_inline __u32 socket_drops(const struct sock *sk)
 {
@@ -147,7 +125,9 @@ static __always_inline __u32 socket_drops(const struct sock *sk)
 
 static __always_inline __u32 socket_namespace(const struct sock *sk)
 {
-	return sk->__sk_common.skc_net.net->ns.inum;
+	struct net *net = FIELD(sk, __sk_common.skc_net.net);
+
+	return FIELD(net, ns.inum);
 }
 
 static __always_inline void map_ipv4(__u8 *to, __be32 address)
@@ -171,10 +151,10 @@ static __always_inline void map_ipv4_end(__u64 *to, __be32 address)
 
 static __always_inline void local_address(const struct sock_common *skc, __u8 *to)
 {
-	if (skc->skc_family == AF_INET6)
+	if (FIELD(skc, skc_family) == AF_INET6)
 		bpf_probe_read_kernel(to, 16, &skc->skc_v6_rcv_saddr);
 	else
-		map_ipv4(to, skc->skc_rcv_saddr);
+		map_ipv4(to, FIELD(skc, skc_rcv_saddr));
 }
 
 static __always_inline void remote_address(const struct sock_common *skc, __u8 *to)
@@ -184,6 +164,68 @@ static __always_inline void remote_address(const struct sock_common *skc, __u8 *
 	else
 		map_ipv4(to, skc->skc_daddr);
 }
+
+/* Finalizer of splitmix64 (Steele, Lea and Flood, 2014). */
+static __always_inline __u64 mix(__u64 v)
+{
+	v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9ULL;
+	v = (v ^ v >> 27) * 0x94d049bb133111ebULL;
+	return v ^ v >> 31;
+}
+
+#ifdef BY_ADDRESS
+
+#include "address.h"
+
+#else
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct socket_state);
+} sockets SEC(".maps");
+
+static __always_inline struct socket_state *socket_lookup(const struct sock *sk)
+{
+	return bpf_sk_storage_get(&sockets, (void *)sk, NULL, 0);
+}
+
+static __always_inline struct socket_state *socket_create(const struct sock *sk)
+{
+	struct socket_state *st;
+
+	st = bpf_sk_storage_get(&sockets, (void *)sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!st)
+		count_loss(LOSS_SOCKET_STORAGE);
+	return st;
+}
+
+static __always_inline struct socket_state *socket_found(const struct sock *sk)
+{
+	return socket_create(sk);
+}
+
+/* The state goes with the socket. */
+static __always_inline void socket_forget(const struct sock *sk)
+{
+}
+
+/* Storage is cloned with the socket. */
+static __always_inline void inherit_listener(const struct sock *child)
+{
+}
+
+static __always_inline void note_listener(const struct sock *sk)
+{
+}
+
+static __always_inline __u64 socket_cookie(const struct sock *sk, const struct socket_state *st)
+{
+	return bpf_get_socket_cookie((void *)sk);
+}
+
+#endif
 
 /* ---- listeners ------------------------------------------------------------------------------ */
 
@@ -210,7 +252,7 @@ struct {
 static __always_inline void remember_listener(const struct sock *sk, struct socket_state *st,
 					      bool opened)
 {
-	st->listener_cookie = bpf_get_socket_cookie((void *)sk);
+	st->listener_cookie = socket_cookie(sk, st);
 	if (bpf_map_update_elem(&accepts, &st->listener_cookie, &no_accepts, BPF_NOEXIST) == -E2BIG)
 		count_loss(LOSS_LISTENERS_FULL);
 	if (opened)
@@ -236,14 +278,6 @@ static __always_inline __u32 leading_zeros(__u64 v)
 	return n;
 }
 
-/* Finalizer of splitmix64 (Steele, Lea and Flood, 2014). */
-static __always_inline __u64 mix(__u64 v)
-{
-	v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9ULL;
-	v = (v ^ v >> 27) * 0x94d049bb133111ebULL;
-	return v ^ v >> 31;
-}
-
 static __always_inline void note_network(struct accept_totals *a, __u64 network)
 {
 	__u64 seen;
@@ -252,7 +286,7 @@ static __always_inline void note_network(struct accept_totals *a, __u64 network)
 	for (i = 0; i < CLIENT_NETWORKS; i++) {
 		seen = a->networks[i];
 		if (!seen)
-			seen = __sync_val_compare_and_swap(&a->networks[i], 0, network);
+			seen = compare_and_swap(&a->networks[i], 0, network);
 		if (!seen || seen == network)
 			return;
 	}
@@ -522,14 +556,13 @@ static __always_inline bool event_allowed(__u32 kind, __u64 now)
 		return true;
 	b = &budgets[kind];
 	seen = b->second;
-	if (seen != second && __sync_val_compare_and_swap(&b->second, seen, second) == seen) {
+	if (seen != second && compare_and_swap(&b->second, seen, second) == seen) {
 		leak = (second - seen) * rate;
 		level = b->level;
 		b->level = level > leak ? level - leak : 0;
 	}
 	/* Looked at first: a flood must not pay for an atomic operation each. */
-	if (b->level < rate * BURST_SECONDS &&
-	    __sync_fetch_and_add(&b->level, 1) < rate * BURST_SECONDS)
+	if (b->level < rate * BURST_SECONDS && fetch_and_add(&b->level, 1) < rate * BURST_SECONDS)
 		return true;
 	count_loss(LOSS_EVENT_RATE_LIMITED);
 	return false;

@@ -13,9 +13,8 @@
 /* ---- marks ----------------------------------------------------------------------------------- */
 
 /*
- * Four bits for every process id there can be, sixteen processes to a word: a look costs an array
- * access, where a hash table would cost each connection a search. Cleared at exit, before the
- * number can be used again.
+ * Four bits for every process id there can be: a look costs an array access, where a hash table
+ * would cost each connection a search. Cleared at exit, before the number can be used again.
  */
 #define MARK_OWNS    1 /* it is, or was, the owner of a socket */
 #define MARK_LISTENS 2 /* of a listening one */
@@ -23,52 +22,88 @@
 #define MARK_EXECED  8 /* since it owns sockets: see `images` */
 #define MARK_ALL     15
 
+#ifdef BY_ADDRESS
+/* A byte each: by plain stores, two processes with bits in one byte could undo each other's. */
+typedef __u8 mark_unit;
+#define PROCESSES_IN_A_SLOT PROCESSES_IN_BYTES
+#define PROCESSES_IN_A_UNIT 1
+#else
+typedef __u64 mark_unit;
+#define PROCESSES_IN_A_SLOT PROCESSES_IN_A_WORD
+#define PROCESSES_IN_A_UNIT PROCESSES_IN_A_WORD
+#endif
+
 #define MARK_BITS 4
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 4194304 / PROCESSES_IN_A_WORD); /* user space: kernel.pid_max */
+	__uint(max_entries, 4194304 / PROCESSES_IN_A_SLOT); /* user space: kernel.pid_max */
 	__type(key, __u32);
 	__type(value, __u64);
 } marks SEC(".maps");
 
-static __always_inline __u64 *mark_word(__u32 tgid)
+static __always_inline mark_unit *mark_word(__u32 tgid)
 {
-	__u32 slot = tgid / PROCESSES_IN_A_WORD;
+	__u32 slot = tgid / PROCESSES_IN_A_SLOT;
+	mark_unit *units = bpf_map_lookup_elem(&marks, &slot);
 
-	return bpf_map_lookup_elem(&marks, &slot);
+	if (!units)
+		return NULL;
+	return &units[tgid % PROCESSES_IN_A_SLOT / PROCESSES_IN_A_UNIT];
 }
 
 static __always_inline __u32 mark_shift(__u32 tgid)
 {
-	return tgid % PROCESSES_IN_A_WORD * MARK_BITS;
+	return tgid % PROCESSES_IN_A_UNIT * MARK_BITS;
 }
 
 /* Of a process beyond the table (kernel.pid_max was raised since): all that could be true. */
 static __always_inline __u32 marks_of(__u32 tgid)
 {
-	__u64 *word = mark_word(tgid);
+	mark_unit *word = mark_word(tgid);
 
 	return word ? *word >> mark_shift(tgid) & MARK_ALL : MARK_ALL;
 }
 
+#ifdef BY_ADDRESS
+static __always_inline void set_marks(mark_unit *word, __u64 bits)
+{
+	*word |= bits;
+}
+
+static __always_inline void unset_marks(mark_unit *word, __u64 bits)
+{
+	*word &= ~bits;
+}
+#else
+static __always_inline void set_marks(mark_unit *word, __u64 bits)
+{
+	__sync_fetch_and_or(word, bits);
+}
+
+static __always_inline void unset_marks(mark_unit *word, __u64 bits)
+{
+	__sync_fetch_and_and(word, ~bits);
+}
+#endif
+
 static __always_inline void mark(__u32 tgid, __u64 bits)
 {
-	__u64 *word = mark_word(tgid);
+	mark_unit *word = mark_word(tgid);
 
 	bits <<= mark_shift(tgid);
 	/* Looked at first: most are set already, and an atomic operation is dear. */
 	if (word && (*word & bits) != bits)
-		__sync_fetch_and_or(word, bits);
+		set_marks(word, bits);
 }
 
 static __always_inline void clear_marks(__u32 tgid)
 {
-	__u64 *word = mark_word(tgid);
+	mark_unit *word = mark_word(tgid);
 	__u64 bits = (__u64)MARK_ALL << mark_shift(tgid);
 
 	if (word && (*word & bits))
-		__sync_fetch_and_and(word, ~bits);
+		unset_marks(word, bits);
 }
 
 /* ---- images ---------------------------------------------------------------------------------- */
@@ -93,10 +128,12 @@ struct {
 /* The task must be the caller's own, or one that an iterator or a tracepoint handed out. */
 static __always_inline void owner_of_task(struct task_struct *task, struct owner *owner)
 {
-	owner->start_ns = task->group_leader->start_boottime;
-	owner->tgid = task->tgid;
+	struct task_struct *leader = FIELD(task, group_leader);
+
+	owner->start_ns = FIELD(leader, start_boottime);
+	owner->tgid = FIELD(task, tgid);
 	owner->uid = BPF_CORE_READ(task, cred, uid.val);
-	owner->image = task->self_exec_id;
+	owner->image = FIELD(task, self_exec_id);
 	owner->reserved = 0;
 }
 
@@ -164,11 +201,11 @@ static __always_inline bool owner_is_gone(const struct owner *owner)
  */
 static __always_inline bool binary_is_deleted(struct task_struct *caller)
 {
-	struct mm_struct *mm = caller->mm;
-	struct file *file = mm ? mm->exe_file : NULL;
-	struct dentry *dentry = file ? file->f_path.dentry : NULL;
+	struct mm_struct *mm = FIELD(caller, mm);
+	struct file *file = mm ? FIELD(mm, exe_file) : NULL;
+	struct dentry *dentry = file ? FIELD(file, f_path.dentry) : NULL;
 
-	return dentry && !dentry->d_hash.pprev && dentry->d_parent != dentry;
+	return dentry && !FIELD(dentry, d_hash.pprev) && FIELD(dentry, d_parent) != dentry;
 }
 
 /* asm/unistd.h */
@@ -212,9 +249,9 @@ static __always_inline bool is_service_manager(struct task_struct *task)
 		__u64 words[2];
 	} name = {}, systemd = {"systemd"}, activate = {"systemd-socket-"};
 
-	if (task->tgid == 1)
+	if (FIELD(task, tgid) == 1)
 		return true;
-	bpf_probe_read_kernel_str(name.text, sizeof(name.text), task->group_leader->comm);
+	bpf_probe_read_kernel_str(name.text, sizeof(name.text), FIELD(task, group_leader)->comm);
 	if (name.words[0] == systemd.words[0])
 		return true;
 	return name.words[0] == activate.words[0] && name.words[1] == activate.words[1];

@@ -256,8 +256,18 @@ struct path {
 	struct dentry *dentry;
 };
 
+struct super_block {
+	unsigned long s_magic;
+};
+
+struct inode {
+	struct super_block *i_sb;
+};
+
 struct file {
 	struct path f_path;
+	struct inode *f_inode;
+	void *private_data;
 };
 
 struct mm_struct {
@@ -367,5 +377,82 @@ struct bpf_iter__task_file {
 };
 
 #pragma clang attribute pop
+
+/* ---- kernels before 5.12 -----------------------------------------------------------------------
+ */
+
+/*
+ * The programs are compiled twice. The second time, with BY_ADDRESS, for kernels that lack storage
+ * with sockets for tracepoints and iterators (5.11, commit 8e4597c627fb) or atomic operations other
+ * than addition (5.12), which are refused in a program even where it never comes to them. There,
+ * the state of a socket is in a table by the socket's address, and what several processors change
+ * at once is changed by plain stores, laid out so that what may get lost is little.
+ */
+#ifdef BY_ADDRESS
+
+/* Of a pointer that the verifier takes for a number: it is read by a helper. */
+#define FIELD(from, field) BPF_CORE_READ(from, field)
+
+/* bpf_get_current_task_btf() came with 5.11. */
+static __always_inline struct task_struct *current_task(void)
+{
+	return (struct task_struct *)bpf_get_current_task();
+}
+
+#define SOCKFS_MAGIC 0x534f434b /* include/uapi/linux/magic.h */
+
+/* bpf_sock_from_file() came with 5.11. A file of this file system has its socket here
+ * (net/socket.c). */
+static __always_inline struct socket *socket_of_file(struct file *file)
+{
+	if (BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SOCKFS_MAGIC)
+		return NULL;
+	return BPF_CORE_READ(file, private_data);
+}
+
+/* What was there, and the new value if that was the old one. */
+static __always_inline __u64 compare_and_swap(__u64 *at, __u64 old, __u64 new)
+{
+	__u64 seen = *(volatile __u64 *)at;
+
+	if (seen == old)
+		*(volatile __u64 *)at = new;
+	return seen;
+}
+
+/* What was there before. */
+static __always_inline __u64 fetch_and_add(__u64 *at, __u64 n)
+{
+	__u64 seen = *(volatile __u64 *)at;
+
+	__sync_fetch_and_add(at, n);
+	return seen;
+}
+
+#else
+
+#define FIELD(from, field) ((from)->field)
+
+static __always_inline struct task_struct *current_task(void)
+{
+	return bpf_get_current_task_btf();
+}
+
+static __always_inline struct socket *socket_of_file(struct file *file)
+{
+	return bpf_sock_from_file(file);
+}
+
+static __always_inline __u64 compare_and_swap(__u64 *at, __u64 old, __u64 new)
+{
+	return __sync_val_compare_and_swap(at, old, new);
+}
+
+static __always_inline __u64 fetch_and_add(__u64 *at, __u64 n)
+{
+	return __sync_fetch_and_add(at, n);
+}
+
+#endif
 
 #endif

@@ -85,7 +85,7 @@ static __noinline int tell_swept(struct bpf_iter_meta *meta, const struct sock *
 				 const struct socket_state *st, __u8 transport, __u32 rules)
 {
 	const struct sock_common *skc = &sk->__sk_common;
-	__u64 cookie = bpf_get_socket_cookie((void *)sk);
+	__u64 cookie = socket_cookie(sk, st);
 	struct accept_totals *accepted;
 	struct listener_record r = {};
 	struct owner *opener;

@@ -12,7 +12,13 @@
 
 enum process_number {
 	PROCESSES_IN_A_WORD = 16,  /* of the `marks` map */
+	PROCESSES_IN_BYTES = 8,	   /* in a word of it where each has a byte */
 	KERNEL_TGID = 0xffffffffU, /* in place of a process: the kernel itself */
+};
+
+enum socket_number {
+	SOCKETS_BY_ADDRESS =
+		131072, /* followed at once where the kernel keeps no storage with them */
 };
 
 /*

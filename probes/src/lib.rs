@@ -142,6 +142,12 @@ pub fn object() -> &'static [u8] {
     records::OBJECT
 }
 
+/// The same for kernels on which sockets are known by their address ([`verdict::keeping`]).
+#[must_use]
+pub fn object_by_address() -> &'static [u8] {
+    records::OBJECT_BY_ADDRESS
+}
+
 /// Says whether the probes can run here at all.
 ///
 /// # Errors

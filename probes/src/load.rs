@@ -9,10 +9,11 @@ use libbpf_rs::{Link, Object, ObjectBuilder, OpenObject, PrintLevel};
 
 use crate::error::{ProbeError, Result};
 use crate::facts::{Kernel, pid_max, root_cgroup};
-use crate::records::{OBJECT, raw::process_number};
+use crate::records::{OBJECT, OBJECT_BY_ADDRESS, raw::process_number};
 use crate::signals::{REGISTRY, Signal};
 use crate::verdict::{
-    Hook, HookOutcome, SignalState, Target, is_done_by_another, outcome_by_facts, signal_state,
+    Hook, HookOutcome, Keeping, SignalState, Target, is_done_by_another, keeping, less_by_address,
+    outcome_by_facts, signal_state,
 };
 
 /// Sizes that are fixed when the maps are made.
@@ -117,7 +118,8 @@ pub fn load(
             outcomes.insert(hook.program, outcome);
         }
     }
-    let object = load_what_the_kernel_takes(enabled, sizes, 0, &mut outcomes)?;
+    let keeping = keeping(kernel);
+    let object = load_what_the_kernel_takes(keeping, enabled, sizes, 0, &mut outcomes)?;
 
     let mut loaded = Loaded {
         object,
@@ -143,7 +145,7 @@ pub fn load(
             outcomes.insert(hook.program, outcome.clone());
             of_signal.push((*hook, outcome));
         }
-        loaded.states.push((signal, signal_state(&of_signal)));
+        loaded.states.push((signal, signal_state(&of_signal, less_by_address(signal.hooks, keeping))));
     }
     Ok(loaded)
 }
@@ -169,7 +171,8 @@ pub fn load_verbosely(kernel: &dyn Kernel, sizes: Sizes) -> Result<(Object, Refu
             outcomes.insert(hook.program, outcome);
         }
     }
-    let object = load_what_the_kernel_takes(&|_| true, sizes, LOG_STATISTICS, &mut outcomes)?;
+    let object =
+        load_what_the_kernel_takes(keeping(kernel), &|_| true, sizes, LOG_STATISTICS, &mut outcomes)?;
     let refused = outcomes.into_iter().filter_map(|(name, outcome)| match outcome {
         HookOutcome::Refused(why) => Some((name, why)),
         HookOutcome::Missing(_) | HookOutcome::Attached | HookOutcome::Superfluous => None,
@@ -179,6 +182,7 @@ pub fn load_verbosely(kernel: &dyn Kernel, sizes: Sizes) -> Result<(Object, Refu
 }
 
 fn open(
+    keeping: Keeping,
     enabled: &dyn Fn(&Signal) -> bool,
     sizes: Sizes,
     log_level: u32,
@@ -188,9 +192,13 @@ fn open(
         let step = step.to_owned();
         move |source| ProbeError::Load { step, source }
     };
+    let (object, processes_in_a_word) = match keeping {
+        Keeping::WithSocket => (OBJECT, process_number::PROCESSES_IN_A_WORD),
+        Keeping::ByAddress(_) => (OBJECT_BY_ADDRESS, process_number::PROCESSES_IN_BYTES),
+    };
     let mut object = ObjectBuilder::default()
         .name("netsonde")
-        .and_then(|b| b.open_memory(OBJECT))
+        .and_then(|b| b.open_memory(object))
         .map_err(error("open the BPF object"))?;
     let wanted = |name: &str| {
         REGISTRY.iter().any(|s| enabled(s) && s.hooks.iter().any(|h| h.program == name)) && !skip(name)
@@ -206,7 +214,7 @@ fn open(
             Some("events") => sizes.event_ring,
             Some("payloads") => sizes.payload_ring,
             Some("process_events") => sizes.process_ring,
-            Some("marks") => pid_max().div_ceil(process_number::PROCESSES_IN_A_WORD.0),
+            Some("marks") => pid_max().div_ceil(processes_in_a_word.0),
             _ => continue,
         };
         map.set_max_entries(entries).map_err(error("size a BPF map"))?;
@@ -215,6 +223,7 @@ fn open(
 }
 
 fn load_what_the_kernel_takes(
+    keeping: Keeping,
     enabled: &dyn Fn(&Signal) -> bool,
     sizes: Sizes,
     log_level: u32,
@@ -224,7 +233,7 @@ fn load_what_the_kernel_takes(
         if let Ok(mut complaints) = COMPLAINTS.lock() {
             complaints.clear();
         }
-        let object = open(enabled, sizes, log_level, &|name| outcomes.contains_key(name))?;
+        let object = open(keeping, enabled, sizes, log_level, &|name| outcomes.contains_key(name))?;
         let source = match object.load() {
             Ok(object) => return Ok(object),
             Err(source) => source,

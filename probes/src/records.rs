@@ -37,6 +37,9 @@ pub mod raw {
 /// The compiled BPF programs.
 pub(crate) const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/netsonde.bpf.o"));
 
+/// Likewise, for kernels on which sockets are known by their address.
+pub(crate) const OBJECT_BY_ADDRESS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/by-address.bpf.o"));
+
 /// A generated layout that consists of integers only, so that any bytes of its size are a valid value.
 ///
 /// # Safety

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::facts::Kernel;
+use crate::records::raw::socket_number;
 
 /// Where a program attaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +29,6 @@ pub enum Shape {
     Carries(&'static str, usize),
     /// It has fewer.
     Lacks(&'static str, usize),
-    /// BPF programs may set and clear bits by one atomic operation, as marks on processes want.
-    KeepsMarks,
-    /// They may not.
-    KeepsNoMarks,
 }
 
 impl Shape {
@@ -40,8 +37,6 @@ impl Shape {
         match self {
             Self::Carries(name, wanted) => arguments(name) >= wanted,
             Self::Lacks(name, wanted) => arguments(name) < wanted,
-            Self::KeepsMarks => kernel.has_atomic_operations(),
-            Self::KeepsNoMarks => !kernel.has_atomic_operations(),
         }
     }
 }
@@ -57,6 +52,53 @@ pub enum Need {
     InsteadOf(&'static str, &'static str),
 }
 
+/// Where a program finds what is known of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketState {
+    /// It knows nothing of sockets.
+    Unused,
+    /// In storage that the kernel keeps with the socket, and nowhere else.
+    WithSocket,
+    /// In storage or, where there is none, in a table by the socket's address.
+    WithSocketOrByAddress,
+}
+
+/// Where a kernel has the programs keep what is known of sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    /// In storage with the socket, changed by atomic operations.
+    WithSocket,
+    /// In a table by the socket's address, for the reason given.
+    ByAddress(&'static str),
+}
+
+/// Decides which of the two objects is for this kernel.
+#[must_use]
+pub fn keeping(kernel: &dyn Kernel) -> Keeping {
+    if !kernel.has_tracing_socket_storage() {
+        Keeping::ByAddress("this kernel keeps no socket storage for tracing programs; 5.11 does")
+    } else if !kernel.has_atomic_operations() {
+        Keeping::ByAddress("BPF has no atomic operations but addition in this kernel; 5.12 has")
+    } else {
+        Keeping::WithSocket
+    }
+}
+
+/// What a signal is less than it could be while sockets are known by their address.
+#[must_use]
+pub fn less_by_address(hooks: &[Hook], keeping: Keeping) -> Option<String> {
+    let Keeping::ByAddress(why) = keeping else { return None };
+    let rests_on_it =
+        |hook: &Hook| hook.need == Need::Required && hook.sockets == SocketState::WithSocketOrByAddress;
+    hooks.iter().any(rests_on_it).then(|| {
+        format!(
+            "sockets are known by their address ({why}): no more than {} are followed at once, and what listeners \
+             that share a port accepted is told of the connections alone",
+            socket_number::SOCKETS_BY_ADDRESS.0
+        )
+    })
+}
+
 /// One program of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hook {
@@ -66,8 +108,8 @@ pub struct Hook {
     pub target: Target,
     /// What the signal is without it.
     pub need: Need,
-    /// Whether the program keeps state in socket storage.
-    pub uses_socket_storage: bool,
+    /// Where it finds what is known of a socket.
+    pub sockets: SocketState,
 }
 
 /// The state of one signal, as served to the user.
@@ -154,13 +196,10 @@ pub fn outcome_by_facts(hook: &Hook, kernel: &dyn Kernel) -> Option<HookOutcome>
         }
         _ => {}
     }
-    if hook.uses_socket_storage && !kernel.has_tracing_socket_storage() {
-        return missing("this kernel keeps no socket storage for tracing programs (5.11 does)".to_owned());
+    match (hook.sockets, keeping(kernel)) {
+        (SocketState::WithSocket, Keeping::ByAddress(why)) => missing(why.to_owned()),
+        _ => None,
     }
-    if hook.uses_socket_storage && !kernel.has_atomic_operations() {
-        return missing("BPF has no atomic operations but addition in this kernel (5.12 has)".to_owned());
-    }
-    None
 }
 
 /// Whether a hook need not be attached after what became of those before it.
@@ -169,10 +208,10 @@ pub fn is_done_by_another(hook: &Hook, outcomes: &BTreeMap<&'static str, HookOut
     matches!(hook.need, Need::InsteadOf(other, _) if outcomes.get(other) == Some(&HookOutcome::Attached))
 }
 
-/// The state of a signal, from what became of each of its hooks.
+/// The state of a signal, from what became of each of its hooks and what it is less for another reason.
 #[must_use]
-pub fn signal_state(outcomes: &[(Hook, HookOutcome)]) -> SignalState {
-    let mut lacks = Vec::new();
+pub fn signal_state(outcomes: &[(Hook, HookOutcome)], less: Option<String>) -> SignalState {
+    let mut lacks: Vec<String> = less.into_iter().collect();
     let mut refused = None;
     let mut unsupported = None;
     for (hook, outcome) in outcomes {
@@ -231,13 +270,13 @@ mod tests {
         program: "state_changed",
         target: Target::Tracepoint("inet_sock_set_state"),
         need: Need::Required,
-        uses_socket_storage: true,
+        sockets: SocketState::WithSocket,
     };
     const OPTIONAL: Hook = Hook {
         program: "reset_sent",
         target: Target::Tracepoint("tcp_send_reset"),
         need: Need::Optional("sent resets are not counted"),
-        uses_socket_storage: false,
+        sockets: SocketState::Unused,
     };
 
     #[test]
@@ -254,6 +293,23 @@ mod tests {
     }
 
     #[test]
+    fn a_signal_that_can_do_without_storage_is_degraded_and_another_is_missing() {
+        let either = Hook { sockets: SocketState::WithSocketOrByAddress, ..REQUIRED };
+        for lacks in ["storage", "atomics"] {
+            let kernel = Without(if lacks == "storage" { &["storage"] } else { &["atomics"] });
+            assert_eq!(outcome_by_facts(&either, &kernel), None);
+            assert!(matches!(outcome_by_facts(&REQUIRED, &kernel), Some(HookOutcome::Missing(_))));
+            let less = less_by_address(&[OPTIONAL, either], keeping(&kernel)).expect("less");
+            assert!(less.contains("131072"), "{less}");
+            let state = signal_state(&[(either, HookOutcome::Attached)], Some(less.clone()));
+            assert_eq!(state, SignalState::Degraded(less));
+            assert_eq!(less_by_address(&[OPTIONAL], keeping(&kernel)), None);
+        }
+        assert_eq!(keeping(&Without(&[])), Keeping::WithSocket);
+        assert_eq!(less_by_address(&[either], Keeping::WithSocket), None);
+    }
+
+    #[test]
     fn of_two_hooks_for_two_shapes_of_a_kernel_one_is_used() {
         let hook = |shape| Hook { target: Target::TracepointWhere("kfree_skb", shape), ..OPTIONAL };
         let outcome = |shape, without| outcome_by_facts(&hook(shape), &Without(without));
@@ -261,14 +317,11 @@ mod tests {
         assert_eq!(outcome(Shape::Carries("udp_fail_queue_rcv_skb", 4), &[]), Some(HookOutcome::Superfluous));
         assert_eq!(outcome(Shape::Lacks("udp_fail_queue_rcv_skb", 4), &[]), None);
         assert_eq!(outcome(Shape::Lacks("udp_fail_queue_rcv_skb", 3), &[]), Some(HookOutcome::Superfluous));
-        assert_eq!(outcome(Shape::KeepsMarks, &[]), None);
-        assert_eq!(outcome(Shape::KeepsMarks, &["atomics"]), Some(HookOutcome::Superfluous));
-        assert_eq!(outcome(Shape::KeepsNoMarks, &["atomics"]), None);
         assert!(matches!(
             outcome(Shape::Lacks("udp_fail_queue_rcv_skb", 4), &["kfree_skb"]),
             Some(HookOutcome::Missing(_))
         ));
-        assert_eq!(signal_state(&[(OPTIONAL, HookOutcome::Superfluous)]), SignalState::Active);
+        assert_eq!(signal_state(&[(OPTIONAL, HookOutcome::Superfluous)], None), SignalState::Active);
     }
 
     #[test]
@@ -283,9 +336,9 @@ mod tests {
         let done = |outcome| is_done_by_another(&half, &BTreeMap::from([(all.program, outcome)]));
         assert!(done(Attached));
         assert!(!done(Refused("EBUSY".into())) && !done(Missing("no udp_queue".into())));
-        assert_eq!(signal_state(&[(all, Attached), (half, Superfluous)]), SignalState::Active);
+        assert_eq!(signal_state(&[(all, Attached), (half, Superfluous)], None), SignalState::Active);
         assert_eq!(
-            signal_state(&[(all, Refused("EBUSY".into())), (half, Attached)]),
+            signal_state(&[(all, Refused("EBUSY".into())), (half, Attached)], None),
             SignalState::Degraded("sent resets are not counted (EBUSY)".into())
         );
     }
@@ -293,7 +346,7 @@ mod tests {
     #[test]
     fn a_signal_is_as_good_as_its_hooks() {
         use HookOutcome::{Attached, Missing, Refused};
-        let state = |a, b| signal_state(&[(REQUIRED, a), (OPTIONAL, b)]);
+        let state = |a, b| signal_state(&[(REQUIRED, a), (OPTIONAL, b)], None);
         assert_eq!(state(Attached, Attached), SignalState::Active);
         assert_eq!(
             state(Attached, Missing("no tcp_send_reset".into())),
@@ -302,7 +355,7 @@ mod tests {
         assert!(matches!(state(Missing("x".into()), Attached), SignalState::Unsupported(_)));
         // A refusal tells more than a missing hook, and is somebody's to mend.
         assert!(matches!(
-            signal_state(&[(REQUIRED, Missing("x".into())), (REQUIRED, Refused("EPERM".into()))]),
+            signal_state(&[(REQUIRED, Missing("x".into())), (REQUIRED, Refused("EPERM".into()))], None),
             SignalState::Failed(_)
         ));
     }

@@ -567,6 +567,26 @@ fn a_service_started_for_each_connection_owns_it() {
     }
 }
 
+/// Both hold it for some sweeps, as they may on a busy host.
+#[test]
+fn a_manager_that_is_slow_to_close_leaves_connections_to_whom_it_started() {
+    let _host = Host::acquire().unwrap();
+    let programs = Programs::new().unwrap();
+    let client = programs.copy("to-started").unwrap();
+    let daemon = Daemon::start(BY_PROCESS).unwrap();
+    let listening = Server::run(&mut python("start_each.py", "3")).unwrap();
+    let to = listening.address;
+    program::connect(&client, None, to, "--connections 3 --concurrency 3 --send 5000").unwrap();
+    let served = listening.stop().unwrap();
+    oracle::wait_until_closed(None, to.port()).unwrap();
+    let telemetry = daemon.stop().unwrap();
+    assert_eq!(served.workers.len(), 3);
+    for started in &served.workers {
+        assert_eq!(subject(&started.process, Role::Server, to.port()).moved(&telemetry), started.moved());
+        expect::assert_records(&telemetry, &[CLOSE], Role::Server, &started.connections, started);
+    }
+}
+
 #[test]
 fn multipath_tcp_belongs_to_its_programs() {
     let _host = Host::acquire().unwrap();

@@ -38,7 +38,7 @@ fn run() -> Result<bool> {
     let root = root();
     let counted = Recorded {
         counted_with: Tools::read(environment("CLANG").as_deref())?,
-        programs: programs::lengths(netsonde_probes::object())?,
+        programs: programs::of_both_objects()?,
         paths: paths::count(&root)?,
     };
     let file = root.join(FILE);
@@ -74,7 +74,7 @@ mod tests {
         let recorded = Recorded::read(&root().join(FILE)).unwrap();
         let counted = Recorded {
             counted_with: Tools::read(environment("CLANG").as_deref()).unwrap(),
-            programs: programs::lengths(netsonde_probes::object()).unwrap(),
+            programs: programs::of_both_objects().unwrap(),
             paths: recorded.paths.clone(),
         };
         let comparison = Comparison::new(&recorded, &counted);

@@ -27,6 +27,21 @@ struct Function {
     is_program: bool,
 }
 
+/// Ends the names of those programs that are for kernels on which sockets are known by their address.
+const BY_ADDRESS: &str = "_by_address";
+
+/// Instructions by program, in both objects that netsonde carries.
+///
+/// # Errors
+///
+/// As [`lengths`].
+pub fn of_both_objects() -> Result<BTreeMap<String, u64>> {
+    let mut all = lengths(netsonde_probes::object())?;
+    let by_address = lengths(netsonde_probes::object_by_address())?;
+    all.extend(by_address.into_iter().map(|(name, length)| (name + BY_ADDRESS, length)));
+    Ok(all)
+}
+
 /// Instructions by program.
 ///
 /// # Errors

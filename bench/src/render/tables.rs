@@ -88,11 +88,11 @@ fn processor(side: &Side, seconds: u64) -> Option<String> {
 
 fn told(side: &Side) -> String {
     let one = |told: &Told| {
-        let share = match told.truth {
-            0 => String::new(),
-            _ => format!(" ({})", told_share(told)),
-        };
-        format!("{} of {} {}{share}", whole(told.told), whole(told.truth), escape(&told.what))
+        let (all, what) = (whole(told.told), escape(&told.what));
+        match told.truth {
+            0 => format!("{all} {what}"),
+            truth => format!("{all} of {} {what} ({})", whole(truth), told_share(told)),
+        }
     };
     side.told.iter().map(one).collect::<Vec<_>>().join("<br>")
 }

@@ -1,7 +1,7 @@
 //! The part of the task that keeps to a limit of memory: reads, has [`crate::memory`] decide, and carries it out on what
 //! the task owns.
 
-use netsonde_probes::memory::give_back_free_memory;
+use netsonde_probes::memory::{give_back_free_memory, let_go_of_code};
 
 use super::super::status::MemoryStatus;
 use super::lookups::names_config;
@@ -16,6 +16,9 @@ const FEWEST_CACHED: usize = 64;
 /// Flows between two readings while a sweep's are taken in.
 pub(super) const FLOWS_A_READING: usize = 512;
 
+/// After so many exports nothing runs for the first time but what may never run again.
+const EXPORTS_OF_THE_START: u32 = 2;
+
 /// What the task knows of memory.
 pub(super) struct Memory {
     meter: Meter,
@@ -25,6 +28,8 @@ pub(super) struct Memory {
     cached_before: Option<(usize, usize, usize)>,
     /// Log records that were not written.
     events_shed: u64,
+    /// Exports until the start is over.
+    starting: u32,
 }
 
 impl Memory {
@@ -39,11 +44,25 @@ impl Memory {
             );
         }
         let shedding = Shedding::default();
-        Self { meter, reading, shedding, cached_before: None, events_shed: 0 }
+        Self { meter, reading, shedding, cached_before: None, events_shed: 0, starting: EXPORTS_OF_THE_START }
     }
 
     fn measures(&self) -> Measures {
         self.shedding.measures()
+    }
+
+    /// Once, when the start is over: gives back what only that needed.
+    fn end_start(&mut self) {
+        if self.starting == 0 {
+            return;
+        }
+        self.starting -= 1;
+        if self.starting == 0 {
+            give_back_free_memory();
+            if let Err(error) = let_go_of_code() {
+                tracing::debug!(%error, "the code of the start stays in memory");
+            }
+        }
     }
 
     /// Whether log records are written; what is not is counted.
@@ -75,6 +94,9 @@ impl Memory {
 impl Aggregation {
     /// Reads, and does what is decided. After an export, series end as well.
     pub(super) fn watch_memory(&mut self, moment: Moment) {
+        if moment == Moment::Export {
+            self.memory.end_start();
+        }
         let series = self.series.statistics().series;
         let reading = self.memory.meter.read();
         let before = self.memory.shedding;

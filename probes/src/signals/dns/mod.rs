@@ -5,7 +5,7 @@ pub mod metrics;
 
 use super::Signal;
 use super::udp::{PACKET_RECEIVED, PACKET_SENT};
-use crate::verdict::{Hook, Need, Target};
+use crate::verdict::{Hook, Need, SocketState, Target};
 
 /// DNS as netsonde sees it.
 pub const SIGNAL: Signal = Signal {
@@ -19,7 +19,7 @@ pub const SIGNAL: Signal = Signal {
             program: "udp_created",
             target: Target::Cgroup("cgroup/sock_create"),
             need: Need::Optional("lookups over UDP have no process"),
-            uses_socket_storage: true,
+            sockets: SocketState::WithSocket,
         },
     ],
     metrics: metrics::METRICS,

@@ -10,27 +10,27 @@ static __always_inline bool serves_several(const struct socket_state *st)
 
 /*
  * Of several holders: for a connection the youngest process, for a listener, or a socket for
- * datagrams, the oldest, but a service manager, which listens for others, only when there is nobody
- * else.
+ * datagrams, the oldest, but a service manager, which listens and accepts for others, only when
+ * there is nobody else.
  */
 static __always_inline bool better_candidate(const struct socket_state *st,
 					     const struct owner *holder, bool manager)
 {
 	bool against_manager = st->candidate_is_manager;
 
-	if (!serves_several(st))
-		return holder->start_ns > st->candidate.start_ns;
 	if (manager != against_manager)
 		return against_manager;
+	if (!serves_several(st))
+		return holder->start_ns > st->candidate.start_ns;
 	return holder->start_ns < st->candidate.start_ns;
 }
 
 static __always_inline void tell_holder(struct bpf_iter_meta *meta, const struct sock *sk,
-					const struct owner *holder)
+					const struct socket_state *st, const struct owner *holder)
 {
 	struct holder_record r = {.owner = *holder};
 
-	r.socket_cookie = bpf_get_socket_cookie((void *)sk);
+	r.socket_cookie = socket_cookie(sk, st);
 	/* When the buffer is full the kernel shows this file again, in the next read. */
 	bpf_seq_write(meta->seq, &r, sizeof(r));
 }
@@ -48,9 +48,9 @@ static __always_inline void note_several(struct bpf_iter_meta *meta, const struc
 		if (same_process(held ? &st->owner : &st->candidate, holder))
 			return;
 		st->several_generation = generation;
-		tell_holder(meta, sk, held ? &st->owner : &st->candidate);
+		tell_holder(meta, sk, st, held ? &st->owner : &st->candidate);
 	}
-	tell_holder(meta, sk, holder);
+	tell_holder(meta, sk, st, holder);
 }
 
 /* Sockets that have neither port nor listener's state, and no flows: only who holds them is told.
@@ -63,20 +63,20 @@ static __always_inline void tell_special(struct bpf_iter_meta *meta, struct sock
 	struct packet_sock *packet;
 
 	owner_of_task(task, &r.owner);
-	r.socket_cookie = bpf_get_socket_cookie(sk);
+	r.socket_cookie = socket_cookie(sk, NULL);
 	r.network_namespace = socket_namespace(sk);
 	if (kind == HELD_PACKET) {
 		packet = (struct packet_sock *)sk;
 		r.interface = BPF_CORE_READ(packet, ifindex);
 		r.protocol = bpf_ntohs(BPF_CORE_READ(packet, num));
 	} else {
-		r.interface = skc->skc_bound_dev_if;
-		r.protocol = sk->sk_protocol;
-		r.ipv6 = skc->skc_family == AF_INET6;
+		r.interface = FIELD(skc, skc_bound_dev_if);
+		r.protocol = FIELD(sk, sk_protocol);
+		r.ipv6 = FIELD(skc, skc_family) == AF_INET6;
 		local_address(skc, r.address);
-		if (sk->sk_protocol == IPPROTO_SCTP) {
-			r.port = skc->skc_num;
-			r.listens = skc->skc_state == TCP_LISTEN;
+		if (FIELD(sk, sk_protocol) == IPPROTO_SCTP) {
+			r.port = FIELD(skc, skc_num);
+			r.listens = FIELD(skc, skc_state) == TCP_LISTEN;
 		}
 	}
 	bpf_seq_write(meta->seq, &r, sizeof(r));
@@ -93,34 +93,36 @@ int socket_holders(struct bpf_iter__task_file *ctx)
 	struct owner holder;
 	struct sock *sk;
 	bool manager, datagrams;
-	int state;
+	int state, family, protocol;
 
 	if (!task || !file)
 		return 0;
-	socket = bpf_sock_from_file(file);
+	socket = socket_of_file(file);
 	if (!socket)
 		return 0;
-	sk = socket->sk;
+	sk = FIELD(socket, sk);
 	if (!sk)
 		return 0;
-	if (sk->__sk_common.skc_family == AF_PACKET) {
+	family = FIELD(sk, __sk_common.skc_family);
+	if (family == AF_PACKET) {
 		tell_special(ctx->meta, sk, task, HELD_PACKET);
 		return 0;
 	}
-	if ((sk->__sk_common.skc_family == AF_INET || sk->__sk_common.skc_family == AF_INET6) &&
-	    (sk->sk_type == SOCK_RAW || sk->sk_protocol == IPPROTO_SCTP)) {
+	if (family != AF_INET && family != AF_INET6)
+		return 0;
+	protocol = FIELD(sk, sk_protocol);
+	if (FIELD(sk, sk_type) == SOCK_RAW || protocol == IPPROTO_SCTP) {
 		tell_special(ctx->meta, sk, task, HELD_RAW);
 		return 0;
 	}
-	if ((sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6) ||
-	    (sk->sk_protocol != IPPROTO_TCP && sk->sk_protocol != IPPROTO_UDP))
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
 		return 0;
-	datagrams = sk->sk_protocol == IPPROTO_UDP;
-	state = sk->__sk_common.skc_state;
+	datagrams = protocol == IPPROTO_UDP;
+	state = FIELD(sk, __sk_common.skc_state);
 	/* UDP has but this state, or TCP_ESTABLISHED when it is connected. */
 	if (state == TCP_CLOSE && !datagrams)
 		return 0;
-	st = socket_create(sk);
+	st = socket_found(sk);
 	if (!st)
 		return 0;
 	owner_of_task(task, &holder);
@@ -138,7 +140,8 @@ int socket_holders(struct bpf_iter__task_file *ctx)
 		mark_owner(st);
 	}
 	note_several(ctx->meta, sk, st, &holder);
-	manager = serves_several(st) && is_service_manager(task);
+	/* A connection that was accepted for somebody else has it from its listener. */
+	manager = (serves_several(st) || (st->flags & SOCKET_SHARED)) && is_service_manager(task);
 	if (same_process(&st->owner, &holder) && !manager) {
 		st->held_generation = generation;
 		st->candidate_is_manager = 0;

@@ -191,7 +191,7 @@ static __always_inline __u32 read_arguments(struct exec_record *r, struct task_s
 	return offset + length;
 }
 
-static __always_inline int forked(struct task_struct *child)
+static __always_inline int tell_fork(struct task_struct *child)
 {
 	struct process_record r = {};
 
@@ -208,7 +208,7 @@ int BPF_PROG(process_forked, struct task_struct *parent, struct task_struct *chi
 	clear_marks(child->tgid);
 	if (marks_of(parent->tgid) & MARK_LISTENS)
 		mark(parent->tgid, MARK_FORKED);
-	return forked(child);
+	return tell_fork(child);
 }
 
 /* The sockets that the process has open go over to its new program. */
@@ -227,7 +227,7 @@ static __always_inline void note_image(struct task_struct *task)
 		mark(tgid, MARK_EXECED);
 }
 
-static __always_inline int executed(struct task_struct *task, struct linux_binprm *binprm)
+static __always_inline int tell_exec(struct task_struct *task, struct linux_binprm *binprm)
 {
 	struct exec_record *r;
 	__u32 slot = 0, end;
@@ -254,7 +254,7 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_executed, struct task_struct *task, int old_pid, struct linux_binprm *binprm)
 {
 	note_image(task);
-	return executed(task, binprm);
+	return tell_exec(task, binprm);
 }
 
 /* Whether it is the last thread of the process; do_exit() has taken itself off by now. */
@@ -263,7 +263,7 @@ static __always_inline bool is_last_thread(struct task_struct *task)
 	return BPF_CORE_READ(task, signal, live.counter) <= 0;
 }
 
-static __always_inline int exited(struct task_struct *task, __u8 flags)
+static __always_inline int tell_exit(struct task_struct *task, __u8 flags)
 {
 	struct process_record r = {};
 
@@ -284,31 +284,7 @@ int BPF_PROG(process_exited, struct task_struct *task)
 	if (marks & MARK_EXECED)
 		bpf_map_delete_elem(&images, &tgid);
 	clear_marks(tgid);
-	return exited(task, marks & MARK_OWNS ? PROCESS_OWNED_SOCKETS : 0);
-}
-
-/*
- * The same for kernels whose BPF has no other atomic operation than an addition (before 5.12): they
- * cannot keep marks, and refuse a program that could, whether it does or not. No socket of theirs
- * has a state either, so that nothing is missed.
- */
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(process_forked_unmarked, struct task_struct *parent, struct task_struct *child)
-{
-	return child->pid == child->tgid ? forked(child) : 0;
-}
-
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(process_executed_unmarked, struct task_struct *task, int old_pid,
-	     struct linux_binprm *binprm)
-{
-	return executed(task, binprm);
-}
-
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(process_exited_unmarked, struct task_struct *task)
-{
-	return is_last_thread(task) ? exited(task, 0) : 0;
+	return tell_exit(task, marks & MARK_OWNS ? PROCESS_OWNED_SOCKETS : 0);
 }
 
 /* ---- control groups ------------------------------------------------------------------------ */

@@ -56,7 +56,7 @@ static __always_inline void event_endpoints(struct socket_event *e, const struct
 	if (st->flags & SOCKET_BINARY_DELETED)
 		e->flags |= EVENT_BINARY_DELETED;
 	e->network_namespace = st->network_namespace;
-	e->socket_cookie = bpf_get_socket_cookie((void *)sk);
+	e->socket_cookie = socket_cookie(sk, st);
 	local_address(skc, e->local_address);
 	e->local_port = st->local_port;
 	if (st->role == ROLE_LISTENER)

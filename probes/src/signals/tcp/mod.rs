@@ -7,7 +7,7 @@ pub mod metrics;
 use super::Signal;
 use super::flow::{MeasuredValue, Measurement, RECEIVE, TRANSMIT};
 use crate::records::{Failure, raw};
-use crate::verdict::{Hook, Need, Target};
+use crate::verdict::{Hook, Need, SocketState, Target};
 
 /// TCP as netsonde sees it.
 pub const SIGNAL: Signal = Signal {
@@ -19,37 +19,37 @@ pub const SIGNAL: Signal = Signal {
             program: "tcp_state_changed",
             target: Target::Tracepoint("inet_sock_set_state"),
             need: Need::Required,
-            uses_socket_storage: true,
+            sockets: SocketState::WithSocketOrByAddress,
         },
         Hook {
             program: "tcp_state_twin",
             target: Target::Tracepoint("inet_sock_set_state"),
             need: Need::Optional("state changes inside an interrupted program can be missed"),
-            uses_socket_storage: true,
+            sockets: SocketState::WithSocketOrByAddress,
         },
         Hook {
             program: "tcp_reset_received",
             target: Target::Tracepoint("tcp_receive_reset"),
             need: Need::Optional("received resets are not counted"),
-            uses_socket_storage: true,
+            sockets: SocketState::WithSocketOrByAddress,
         },
         Hook {
             program: "tcp_reset_sent",
             target: Target::Tracepoint("tcp_send_reset"),
             need: Need::Optional("sent resets are not counted"),
-            uses_socket_storage: true,
+            sockets: SocketState::WithSocketOrByAddress,
         },
         Hook {
             program: "tcp_synack_retransmitted",
             target: Target::Tracepoint("tcp_retransmit_synack"),
             need: Need::Optional("retransmitted SYN-ACKs are not counted"),
-            uses_socket_storage: true,
+            sockets: SocketState::WithSocketOrByAddress,
         },
         Hook {
             program: "tcp_sweep",
             target: Target::Iterator("tcp"),
             need: Need::Required,
-            uses_socket_storage: true,
+            sockets: SocketState::WithSocketOrByAddress,
         },
     ],
     metrics: metrics::ALL,

@@ -44,12 +44,12 @@ static __always_inline void forget_paths(const struct sock *sk, const struct tcp
  */
 static __always_inline void owner_of_caller(const struct sock *sk, struct socket_state *st)
 {
-	struct task_struct *caller = bpf_get_current_task_btf();
+	struct task_struct *caller = current_task();
 	struct sock *above = multipath_socket(sk, bpf_skc_to_tcp_sock((void *)sk));
 	__u64 address = (__u64)above;
 
 	st->flags = SOCKET_OWNED;
-	if ((caller->flags & PF_KTHREAD) || is_kernels(sk, above)) {
+	if ((FIELD(caller, flags) & PF_KTHREAD) || is_kernels(sk, above)) {
 		owner_of_first_path(address, st);
 		return;
 	}
@@ -89,9 +89,10 @@ static __always_inline void on_listen(const struct sock *sk)
 	st->local_port = sk->__sk_common.skc_num;
 	owner_of_caller(sk, st);
 	/* Others will accept, and it may even become another program before anybody does. */
-	if (is_service_manager(bpf_get_current_task_btf()))
+	if (is_service_manager(current_task()))
 		st->flags |= SOCKET_SHARED;
 	judge(sk, st);
+	note_listener(sk);
 	remember_listener(sk, st, true);
 	tell_listen(sk, st, EVENT_LISTEN_OPEN);
 }
@@ -164,14 +165,15 @@ static __always_inline void tell_late_owner(const struct owner *owner)
  * thread. */
 static __always_inline void claim_for_caller(const struct sock *sk, struct socket_state *st)
 {
-	struct task_struct *caller = bpf_get_current_task_btf();
+	struct task_struct *caller = current_task();
 	struct owner claimant;
 	bool same, deleted;
 
 	st->flags |= SOCKET_OWNED | SOCKET_CLAIMED;
-	if ((caller->flags & PF_KTHREAD) || st->owner.tgid == KERNEL_TGID)
+	if ((FIELD(caller, flags) & PF_KTHREAD) || st->owner.tgid == KERNEL_TGID)
 		return;
-	if (caller->tgid == (int)st->owner.tgid && caller->self_exec_id == st->owner.image &&
+	if (FIELD(caller, tgid) == (int)st->owner.tgid &&
+	    FIELD(caller, self_exec_id) == st->owner.image &&
 	    (st->role == ROLE_CLIENT || (st->flags & SOCKET_COUNTED)))
 		return;
 	owner_of_task(caller, &claimant);
@@ -181,14 +183,14 @@ static __always_inline void claim_for_caller(const struct sock *sk, struct socke
 	if (!same && !may_take_over(st, caller, &claimant))
 		return;
 	/* A process that exits has given up its binary before its files. */
-	deleted = caller->mm ? binary_is_deleted(caller)
-			     : same && (st->flags & SOCKET_BINARY_DELETED);
+	deleted = FIELD(caller, mm) ? binary_is_deleted(caller)
+				    : same && (st->flags & SOCKET_BINARY_DELETED);
 	/* The same process too: its program, or its user, may be another by now. */
 	change_owner(sk, st, &claimant);
 	if (deleted)
 		st->flags |= SOCKET_BINARY_DELETED;
 	/* The marks of a process that exits have been cleared before its files are closed. */
-	if (caller->flags & PF_EXITING)
+	if (FIELD(caller, flags) & PF_EXITING)
 		tell_late_owner(&claimant);
 	else
 		mark_owner(st);
@@ -382,6 +384,11 @@ int BPF_PROG(tcp_state_changed, const struct sock *sk, const int oldstate, const
 	case TCP_LISTEN:
 		on_listen(sk);
 		break;
+	case TCP_SYN_RECV:
+		/* inet_csk_clone_lock(): until here the child is a copy of its listener. */
+		if (oldstate == TCP_LISTEN)
+			inherit_listener(sk);
+		break;
 	case TCP_ESTABLISHED:
 		on_established(sk, oldstate);
 		break;
@@ -391,6 +398,7 @@ int BPF_PROG(tcp_state_changed, const struct sock *sk, const int oldstate, const
 		break;
 	case TCP_CLOSE:
 		on_close(sk, oldstate, false);
+		socket_forget(sk);
 		break;
 	}
 	return 0;

@@ -36,6 +36,7 @@ static __always_inline void sweep_listener(struct bpf_iter_meta *meta, const str
 	}
 	st->network_namespace = socket_namespace(sk);
 	st->local_port = sk->__sk_common.skc_num;
+	note_listener(sk);
 	settle_kernels(sk, tp, st);
 	settle_owner(sk, st);
 	follow_image(sk, st);

@@ -5,14 +5,14 @@ pub mod metrics;
 use super::Signal;
 use super::flow::{MeasuredValue, Measurement};
 use crate::records::raw;
-use crate::verdict::{Hook, Need, Shape, Target};
+use crate::verdict::{Hook, Need, Shape, SocketState, Target};
 
 /// Sees each packet that a socket sends; other signals read it as well.
 pub(super) const PACKET_SENT: Hook = Hook {
     program: "packet_sent",
     target: Target::Cgroup("cgroup_skb/egress"),
     need: Need::Required,
-    uses_socket_storage: true,
+    sockets: SocketState::WithSocket,
 };
 
 /// Likewise each that a socket receives.
@@ -20,7 +20,7 @@ pub(super) const PACKET_RECEIVED: Hook = Hook {
     program: "packet_received",
     target: Target::Cgroup("cgroup_skb/ingress"),
     need: Need::Required,
-    uses_socket_storage: true,
+    sockets: SocketState::WithSocket,
 };
 
 /// Since 6.10 the tracepoint has the packet, of either family.
@@ -45,31 +45,31 @@ pub const SIGNAL: Signal = Signal {
             program: "udp_created",
             target: Target::Cgroup("cgroup/sock_create"),
             need: Need::Optional("new sockets have no owner before the next sweep"),
-            uses_socket_storage: true,
+            sockets: SocketState::WithSocket,
         },
         Hook {
             program: "udp_bound",
             target: Target::Cgroup("cgroup/post_bind4"),
             need: Need::Optional("what binds a port of IPv4 is not told of before the next sweep"),
-            uses_socket_storage: true,
+            sockets: SocketState::WithSocket,
         },
         Hook {
             program: "udp_bound_ipv6",
             target: Target::Cgroup("cgroup/post_bind6"),
             need: Need::Optional("what binds a port of IPv6 is not told of before the next sweep"),
-            uses_socket_storage: true,
+            sockets: SocketState::WithSocket,
         },
         Hook {
             program: "udp_released",
             target: Target::Cgroup("cgroup/sock_release"),
             need: Need::Optional("what a socket moved since the last sweep before its end is missing"),
-            uses_socket_storage: true,
+            sockets: SocketState::WithSocket,
         },
         Hook {
             program: "udp_dropped",
             target: Target::TracepointWhere("udp_fail_queue_rcv_skb", TELLS_THE_PACKET),
             need: Need::Optional(DROPS_COUNT_AS_RECEIVED),
-            uses_socket_storage: true,
+            sockets: SocketState::WithSocket,
         },
         Hook {
             program: QUEUEING,
@@ -77,25 +77,25 @@ pub const SIGNAL: Signal = Signal {
             need: Need::Optional(
                 "datagrams over IPv6 that found no room count as received, and their drops have no reason",
             ),
-            uses_socket_storage: true,
+            sockets: SocketState::WithSocket,
         },
         Hook {
             program: "udp_packet_freed",
             target: Target::TracepointWhere("kfree_skb", HAS_FREED_THE_PACKET),
             need: Need::InsteadOf(QUEUEING, IPV4_DROPS_COUNT_AS_RECEIVED),
-            uses_socket_storage: true,
+            sockets: SocketState::WithSocket,
         },
         Hook {
             program: "udp_freed_dropped",
             target: Target::TracepointWhere("udp_fail_queue_rcv_skb", HAS_FREED_THE_PACKET),
             need: Need::InsteadOf(QUEUEING, IPV4_DROPS_COUNT_AS_RECEIVED),
-            uses_socket_storage: true,
+            sockets: SocketState::WithSocket,
         },
         Hook {
             program: "udp_sweep",
             target: Target::Iterator("udp"),
             need: Need::Required,
-            uses_socket_storage: true,
+            sockets: SocketState::WithSocket,
         },
     ],
     metrics: metrics::ALL,

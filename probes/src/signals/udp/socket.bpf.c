@@ -12,6 +12,9 @@
 #include "datagram.h"
 #include "packet.h"
 
+/* A packet's program has no more of its socket than storage. */
+#ifndef BY_ADDRESS
+
 #define PASS 1
 
 SEC("cgroup/sock_create")
@@ -598,3 +601,5 @@ int BPF_PROG(udp_freed_dropped, int error, struct sock *sk)
 	f->known = false;
 	return 0;
 }
+
+#endif

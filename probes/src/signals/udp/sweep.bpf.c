@@ -2,6 +2,8 @@
 /* The sweep over UDP sockets: what they counted since the last one goes into their flows. */
 #include "datagram.h"
 
+#ifndef BY_ADDRESS
+
 /* Whoever is a server's other end, its socket as a whole is judged without one. */
 static __always_inline void judge_again(struct socket_state *st)
 {
@@ -104,3 +106,5 @@ int udp_sweep(struct bpf_iter__udp *ctx)
 	tell_other_drops(sk, st, false);
 	return 0;
 }
+
+#endif
