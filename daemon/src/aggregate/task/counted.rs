@@ -63,6 +63,10 @@ fn task(configuration: &str) -> Aggregation {
         .collect();
     let processes = (0..PROGRAMS).map(executed).collect();
     task.take_records(&Records { cgroups, processes, ..Records::default() }, &Reading::default());
+    // What ends the start reads what this host has mapped.
+    while !task.memory.has_started() {
+        task.watch_memory(Moment::Export);
+    }
     task
 }
 

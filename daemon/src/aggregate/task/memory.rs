@@ -51,6 +51,12 @@ impl Memory {
         self.shedding.measures()
     }
 
+    /// Whether what only the start needed has been given back.
+    #[cfg(test)]
+    pub(super) fn has_started(&self) -> bool {
+        self.starting == 0
+    }
+
     /// Once, when the start is over: gives back what only that needed.
     fn end_start(&mut self) {
         if self.starting == 0 {
