@@ -5,7 +5,6 @@
  * and what belongs to a socket goes when the socket does. Part of core.h.
  */
 
-/* A socket whose end is not seen leaves its entry to the next one at its address. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -44,14 +43,11 @@ static __always_inline struct socket_state *socket_found(const struct sock *sk)
 	return socket_lookup(sk);
 }
 
-/* A connection that its peer has reset waits for its holder's close(), which comes here again. */
 static __always_inline void socket_forget(const struct sock *sk)
 {
-	struct socket_state *st = socket_lookup(sk);
 	__u64 address = (__u64)sk;
 
-	if (st && !(st->flags & SOCKET_FINAL_PENDING))
-		bpf_map_delete_elem(&sockets, &address);
+	bpf_map_delete_elem(&sockets, &address);
 }
 
 /* ---- a child's listener ------------------------------------------------------------------------

@@ -206,11 +206,6 @@ static __always_inline struct socket_state *socket_found(const struct sock *sk)
 	return socket_create(sk);
 }
 
-/* The state goes with the socket. */
-static __always_inline void socket_forget(const struct sock *sk)
-{
-}
-
 /* Storage is cloned with the socket. */
 static __always_inline void inherit_listener(const struct sock *child)
 {

@@ -61,6 +61,8 @@ pub enum SocketState {
     WithSocket,
     /// In storage or, where there is none, in a table by the socket's address.
     WithSocketOrByAddress,
+    /// In that table, and there is nothing to do for it where there is storage.
+    ByAddress,
 }
 
 /// Where a kernel has the programs keep what is known of sockets.
@@ -198,6 +200,7 @@ pub fn outcome_by_facts(hook: &Hook, kernel: &dyn Kernel) -> Option<HookOutcome>
     }
     match (hook.sockets, keeping(kernel)) {
         (SocketState::WithSocket, Keeping::ByAddress(why)) => missing(why.to_owned()),
+        (SocketState::ByAddress, Keeping::WithSocket) => Some(HookOutcome::Superfluous),
         _ => None,
     }
 }
@@ -306,6 +309,9 @@ mod tests {
             assert_eq!(less_by_address(&[OPTIONAL], keeping(&kernel)), None);
         }
         assert_eq!(keeping(&Without(&[])), Keeping::WithSocket);
+        let of_the_table = Hook { sockets: SocketState::ByAddress, ..REQUIRED };
+        assert_eq!(outcome_by_facts(&of_the_table, &Without(&["storage"])), None);
+        assert_eq!(outcome_by_facts(&of_the_table, &Without(&[])), Some(HookOutcome::Superfluous));
         assert_eq!(less_by_address(&[either], Keeping::WithSocket), None);
     }
 

@@ -28,6 +28,12 @@ pub const SIGNAL: Signal = Signal {
             sockets: SocketState::WithSocketOrByAddress,
         },
         Hook {
+            program: "tcp_socket_ended",
+            target: Target::Tracepoint("tcp_destroy_sock"),
+            need: Need::Required,
+            sockets: SocketState::ByAddress,
+        },
+        Hook {
             program: "tcp_reset_received",
             target: Target::Tracepoint("tcp_receive_reset"),
             need: Need::Optional("received resets are not counted"),

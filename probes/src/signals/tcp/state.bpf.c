@@ -398,7 +398,6 @@ int BPF_PROG(tcp_state_changed, const struct sock *sk, const int oldstate, const
 		break;
 	case TCP_CLOSE:
 		on_close(sk, oldstate, false);
-		socket_forget(sk);
 		break;
 	}
 	return 0;
@@ -422,6 +421,16 @@ int BPF_PROG(tcp_state_twin, const struct sock *sk, const int oldstate, const in
 		on_close(sk, oldstate, true);
 	return 0;
 }
+
+#ifdef BY_ADDRESS
+/* After its last change of state, and after the reset that may follow on that. */
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tcp_socket_ended, const struct sock *sk)
+{
+	socket_forget(sk);
+	return 0;
+}
+#endif
 
 /* ---- resets and SYN-ACKs ------------------------------------------------------------------- */
 
