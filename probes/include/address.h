@@ -50,8 +50,7 @@ static __always_inline void socket_forget(const struct sock *sk)
 	bpf_map_delete_elem(&sockets, &address);
 }
 
-/* ---- a child's listener ------------------------------------------------------------------------
- */
+/* ---- a child's listener --------------------------------------------------------------------- */
 
 struct listening_at {
 	__u8 address[16];
@@ -61,19 +60,18 @@ struct listening_at {
 	__u32 reserved;
 };
 
-struct listener_at {
-	__u64 socket; /* 0: there are several, and the kernel chooses (SO_REUSEPORT) */
-	__u32 generation;
-	__u32 reserved;
-};
-
-/* Made anew by each sweep. */
+/* Addresses of listening sockets. No two listen at one place, but where SO_REUSEPORT lets them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, struct listening_at);
-	__type(value, struct listener_at);
+	__type(value, __u64);
 } listeners SEC(".maps");
+
+static __always_inline bool shares_its_place(const struct sock *sk)
+{
+	return BPF_CORE_READ_BITFIELD(&sk->__sk_common, skc_reuseport);
+}
 
 static __always_inline void place_of_listener(const struct sock *sk, struct listening_at *at)
 {
@@ -86,40 +84,40 @@ static __always_inline void place_of_listener(const struct sock *sk, struct list
 
 static __always_inline void note_listener(const struct sock *sk)
 {
-	struct listener_at now = {.socket = (__u64)sk}, *before;
+	__u64 address = (__u64)sk;
 	struct listening_at at;
 
-	now.generation = settings.holder_generation;
+	if (shares_its_place(sk))
+		return;
 	place_of_listener(sk, &at);
-	before = bpf_map_lookup_elem(&listeners, &at);
-	if (before && before->generation == now.generation && before->socket != now.socket)
-		now.socket = 0;
-	bpf_map_update_elem(&listeners, &at, &now, BPF_ANY);
+	bpf_map_update_elem(&listeners, &at, &address, BPF_ANY);
 }
 
-/* Of a listener that is not known for certain there is no copy: then its holder is waited for. */
+/* What several sockets may have accepted is not given to one of them: its holder is waited for. */
 static __always_inline void inherit_listener(const struct sock *child)
 {
-	__u64 address = (__u64)child;
+	__u64 address = (__u64)child, *listener = NULL;
 	struct socket_state *of_listener = NULL;
-	struct listener_at *listener;
 	struct listening_at at;
 
-	place_of_listener(child, &at);
-	listener = bpf_map_lookup_elem(&listeners, &at);
-	if (listener && listener->socket)
-		of_listener = bpf_map_lookup_elem(&sockets, &listener->socket);
+	if (!shares_its_place(child)) {
+		place_of_listener(child, &at);
+		listener = bpf_map_lookup_elem(&listeners, &at);
+	}
+	if (listener)
+		of_listener = bpf_map_lookup_elem(&sockets, listener);
 	if (of_listener && of_listener->role != ROLE_LISTENER)
 		of_listener = NULL;
-	/* In place of what an earlier socket at this address may have left. */
 	if (bpf_map_update_elem(&sockets, &address, of_listener ?: &no_state, BPF_ANY))
 		count_loss(LOSS_SOCKET_STORAGE);
 }
 
-/* ---- cookies -----------------------------------------------------------------------------------
- */
+/* ---- cookies --------------------------------------------------------------------------------- */
 
-/* bpf_get_socket_cookie() takes no socket of a tracepoint before 5.12. */
+/*
+ * bpf_get_socket_cookie() takes no socket of a tracepoint before 5.12. Two processors may both find
+ * no secret and draw one: then the first record of a socket can differ from those that follow.
+ */
 static __u64 cookie_secrets[2];
 
 /* Tells sockets apart for as long as netsonde runs, and does not tell where they are. */

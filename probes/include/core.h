@@ -15,13 +15,14 @@
 
 /* ---- sockets ------------------------------------------------------------------------------- */
 
-#define SOCKET_OWNED		 (1 << 0) /* the owner is final, short of the process handing it on */
-#define SOCKET_ESTABLISHED	 (1 << 1) /* reached ESTABLISHED, or was past it when first seen */
-#define SOCKET_COUNTED		 (1 << 2) /* its opening has been added to a flow */
-#define SOCKET_CLOSED		 (1 << 3)
-#define SOCKET_FINAL_PENDING	 (1 << 4) /* closed, its last delta waits for an owner (in `last`) */
-#define SOCKET_OLDER		 (1 << 5) /* existed before netsonde: its opening is not counted */
-#define SOCKET_SHARED		 (1 << 6) /* a listener that several processes hold */
+#define SOCKET_OWNED	     (1 << 0) /* the owner is final, short of the process handing it on */
+#define SOCKET_ESTABLISHED   (1 << 1) /* reached ESTABLISHED, or was past it when first seen */
+#define SOCKET_COUNTED	     (1 << 2) /* its opening has been added to a flow */
+#define SOCKET_CLOSED	     (1 << 3)
+#define SOCKET_FINAL_PENDING (1 << 4) /* closed, its last delta waits for an owner (in `last`) */
+#define SOCKET_OLDER	     (1 << 5) /* existed before netsonde: its opening is not counted */
+#define SOCKET_SHARED                                                                              \
+	(1 << 6) /* several processes hold it, or it is of a listener that they hold */
 #define SOCKET_RESET_RECEIVED	 (1 << 7)
 #define SOCKET_ACCEPT_UNTOLD	 (1 << 8)  /* the accept event waits for an owner */
 #define SOCKET_BASELINE		 (1 << 9)  /* older, and its first reading has been taken */
@@ -174,52 +175,9 @@ static __always_inline __u64 mix(__u64 v)
 }
 
 #ifdef BY_ADDRESS
-
 #include "address.h"
-
 #else
-
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int);
-	__type(value, struct socket_state);
-} sockets SEC(".maps");
-
-static __always_inline struct socket_state *socket_lookup(const struct sock *sk)
-{
-	return bpf_sk_storage_get(&sockets, (void *)sk, NULL, 0);
-}
-
-static __always_inline struct socket_state *socket_create(const struct sock *sk)
-{
-	struct socket_state *st;
-
-	st = bpf_sk_storage_get(&sockets, (void *)sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!st)
-		count_loss(LOSS_SOCKET_STORAGE);
-	return st;
-}
-
-static __always_inline struct socket_state *socket_found(const struct sock *sk)
-{
-	return socket_create(sk);
-}
-
-/* Storage is cloned with the socket. */
-static __always_inline void inherit_listener(const struct sock *child)
-{
-}
-
-static __always_inline void note_listener(const struct sock *sk)
-{
-}
-
-static __always_inline __u64 socket_cookie(const struct sock *sk, const struct socket_state *st)
-{
-	return bpf_get_socket_cookie((void *)sk);
-}
-
+#include "storage.h"
 #endif
 
 /* ---- listeners ------------------------------------------------------------------------------ */

@@ -378,8 +378,7 @@ struct bpf_iter__task_file {
 
 #pragma clang attribute pop
 
-/* ---- kernels before 5.12 -----------------------------------------------------------------------
- */
+/* ---- kernels before 5.12 -------------------------------------------------------------------- */
 
 /*
  * The programs are compiled twice. The second time, with BY_ADDRESS, for kernels that lack storage

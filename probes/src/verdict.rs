@@ -95,7 +95,7 @@ pub fn less_by_address(hooks: &[Hook], keeping: Keeping) -> Option<String> {
     hooks.iter().any(rests_on_it).then(|| {
         format!(
             "sockets are known by their address ({why}): no more than {} are followed at once, and what listeners \
-             that share a port accepted is told of the connections alone",
+             with SO_REUSEPORT accepted is told of the connections alone",
             socket_number::SOCKETS_BY_ADDRESS.0
         )
     })
