@@ -12,6 +12,29 @@ static __always_inline void mark_owner(const struct socket_state *st)
 		     st->role == ROLE_LISTENER ? MARK_OWNS | MARK_LISTENS : MARK_OWNS);
 }
 
+/* The process that walks over open files: netsonde itself. */
+static __u32 walker;
+
+/*
+ * A walk holds each file for a moment. One that is closed meanwhile is let go of by the walk, and
+ * the kernel closes the socket in the context of a process that has nothing to do with it.
+ */
+static __always_inline bool is_walk(struct task_struct *caller, const struct socket_state *st)
+{
+	return FIELD(caller, tgid) == (int)walker && st->owner.tgid != walker;
+}
+
+/* Whom the walk found then, where the socket's owner was not final: it is the one that closed. */
+static __always_inline bool walk_found_owner(const struct socket_state *st)
+{
+	__u32 generation = settings.holder_generation;
+
+	if (st->candidate_generation != generation || st->held_generation == generation ||
+	    st->candidate_is_manager)
+		return false;
+	return !st->owner.tgid || (st->role == ROLE_SERVER && !(st->flags & SOCKET_COUNTED));
+}
+
 /* Takes over what the last walk over open files found. */
 static __always_inline void settle_owner(const struct sock *sk, struct socket_state *st)
 {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use libbpf_rs::Btf;
 use libbpf_rs::btf::ReferencesType;
-use libbpf_rs::btf::types::{Func, FuncProto, Ptr, Struct, Typedef};
+use libbpf_rs::btf::types::{Func, FuncProto, Ptr, Struct, Typedef, Var};
 use libbpf_sys::{
     BPF_ALU64, BPF_ATOMIC, BPF_DW, BPF_EXIT, BPF_JMP, BPF_K, BPF_MEM, BPF_MOV, BPF_OR,
     BPF_PROG_TYPE_SOCKET_FILTER, BPF_STX, bpf_insn, bpf_prog_load, size_t,
@@ -29,6 +29,8 @@ pub trait Kernel {
     fn has_iterator(&self, name: &str) -> bool;
     /// Whether socket storage can be used in tracepoint programs (kernel 5.11, commit 8e4597c627fb).
     fn has_tracing_socket_storage(&self) -> bool;
+    /// Whether a task can be preempted within a tracepoint's program (kernel 7.0, commit a46023d5616e).
+    fn preempts_tracepoints(&self) -> bool;
     /// Whether BPF programs have atomic operations beside addition (kernel 5.12).
     fn has_atomic_operations(&self) -> bool;
 }
@@ -108,6 +110,16 @@ impl Kernel for RunningKernel {
 
     fn has_tracing_socket_storage(&self) -> bool {
         self.has_function("bpf_sk_storage_tracing_allowed")
+    }
+
+    fn preempts_tracepoints(&self) -> bool {
+        // Those who run tracepoints' programs are readers of this SRCU domain. Until 6.12 there was one of the same name
+        // for idle processors; only a newer kernel keeps in a domain which flavour of readers it has.
+        let domain = self.btf.type_by_name::<Var<'_>>("tracepoint_srcu_srcu_data").is_some();
+        let has_flavour = |domain: Struct<'_>| {
+            domain.iter().any(|member| member.name.is_some_and(|name| name == "srcu_reader_flavor"))
+        };
+        domain && self.btf.type_by_name::<Struct<'_>>("srcu_struct").is_some_and(has_flavour)
     }
 
     fn has_atomic_operations(&self) -> bool {

@@ -29,6 +29,8 @@ pub enum Shape {
     Carries(&'static str, usize),
     /// It has fewer.
     Lacks(&'static str, usize),
+    /// A task can be preempted within a tracepoint's program.
+    PreemptsTracepoints,
 }
 
 impl Shape {
@@ -37,6 +39,7 @@ impl Shape {
         match self {
             Self::Carries(name, wanted) => arguments(name) >= wanted,
             Self::Lacks(name, wanted) => arguments(name) < wanted,
+            Self::PreemptsTracepoints => kernel.preempts_tracepoints(),
         }
     }
 }
@@ -264,6 +267,9 @@ mod tests {
         fn has_tracing_socket_storage(&self) -> bool {
             !self.0.contains(&"storage")
         }
+        fn preempts_tracepoints(&self) -> bool {
+            !self.0.contains(&"preemption")
+        }
         fn has_atomic_operations(&self) -> bool {
             !self.0.contains(&"atomics")
         }
@@ -327,6 +333,8 @@ mod tests {
             outcome(Shape::Lacks("udp_fail_queue_rcv_skb", 4), &["kfree_skb"]),
             Some(HookOutcome::Missing(_))
         ));
+        assert_eq!(outcome(Shape::PreemptsTracepoints, &[]), None);
+        assert_eq!(outcome(Shape::PreemptsTracepoints, &["preemption"]), Some(HookOutcome::Superfluous));
         assert_eq!(signal_state(&[(OPTIONAL, HookOutcome::Superfluous)], None), SignalState::Active);
     }
 

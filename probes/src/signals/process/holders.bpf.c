@@ -97,6 +97,8 @@ int socket_holders(struct bpf_iter__task_file *ctx)
 
 	if (!task || !file)
 		return 0;
+	if (!walker)
+		walker = bpf_get_current_pid_tgid() >> 32;
 	socket = socket_of_file(file);
 	if (!socket)
 		return 0;

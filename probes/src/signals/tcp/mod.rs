@@ -7,7 +7,7 @@ pub mod metrics;
 use super::Signal;
 use super::flow::{MeasuredValue, Measurement, RECEIVE, TRANSMIT};
 use crate::records::{Failure, raw};
-use crate::verdict::{Hook, Need, SocketState, Target};
+use crate::verdict::{Hook, Need, Shape, SocketState, Target};
 
 /// TCP as netsonde sees it.
 pub const SIGNAL: Signal = Signal {
@@ -27,6 +27,8 @@ pub const SIGNAL: Signal = Signal {
             need: Need::Optional("state changes inside an interrupted program can be missed"),
             sockets: SocketState::WithSocketOrByAddress,
         },
+        understudy("tcp_state_third"),
+        understudy("tcp_state_fourth"),
         Hook {
             program: "tcp_socket_ended",
             target: Target::Tracepoint("tcp_destroy_sock"),
@@ -61,6 +63,18 @@ pub const SIGNAL: Signal = Signal {
     metrics: metrics::ALL,
     events: events::ALL,
 };
+
+/// For kernels that skip a program for as long as a task lies preempted in it.
+const fn understudy(program: &'static str) -> Hook {
+    Hook {
+        program,
+        target: Target::TracepointWhere("inet_sock_set_state", Shape::PreemptsTracepoints),
+        need: Need::Optional(
+            "state changes can be missed while tasks are preempted in all other programs for them",
+        ),
+        sockets: SocketState::WithSocket,
+    }
+}
 
 /// What a TCP flow measured, beyond what every flow does.
 pub(super) fn measure<'a>(v: &'a raw::flow_value, sink: &mut impl FnMut(Measurement<'a>)) {

@@ -67,6 +67,10 @@ static __always_inline void on_connect(const struct sock *sk)
 
 	if (!st)
 		return;
+	/* Another of these programs has been here. */
+	if (st->role == ROLE_CLIENT && st->opened_ns &&
+	    !(st->flags & (SOCKET_ESTABLISHED | SOCKET_CLOSED)))
+		return;
 	/* The same socket may have been connected before. */
 	__builtin_memset(st, 0, sizeof(*st));
 	st->role = ROLE_CLIENT;
@@ -81,6 +85,9 @@ static __always_inline void on_listen(const struct sock *sk)
 	struct socket_state *st = socket_create(sk);
 
 	if (!st)
+		return;
+	/* Another of these programs has been here. */
+	if (st->role == ROLE_LISTENER && !(st->flags & SOCKET_CLOSED))
 		return;
 	__builtin_memset(st, 0, sizeof(*st));
 	st->role = ROLE_LISTENER;
@@ -104,8 +111,8 @@ static __always_inline void on_established(const struct sock *sk, int oldstate)
 
 	if (!st)
 		return;
-	/* The twin program has been here; a child that nobody has seen still holds its listener's
-	 * role. */
+	/* Another of these programs has been here; a child that nobody has seen still holds its
+	 * listener's role. */
 	if (st->role != ROLE_LISTENER && (st->flags & SOCKET_ESTABLISHED))
 		return;
 	if (st->role != ROLE_LISTENER && (st->flags & SOCKET_EXCLUDED)) {
@@ -161,30 +168,46 @@ static __always_inline void tell_late_owner(const struct owner *owner)
 	tell_process(&r, sizeof(r));
 }
 
-/* close() and shutdown() bring their caller, unless the last reference was dropped by a kernel
- * thread. */
+/*
+ * Who it is that ends a connection, if that is not known of the socket: close() and shutdown()
+ * bring their caller, unless the last reference was dropped by a kernel thread or by a walk.
+ */
+static __always_inline bool find_claimant(struct socket_state *st, struct task_struct *caller,
+					  struct owner *claimant, bool *deleted)
+{
+	bool same;
+
+	if (is_walk(caller, st)) {
+		*claimant = st->candidate;
+		return walk_found_owner(st);
+	}
+	if (FIELD(caller, tgid) == (int)st->owner.tgid &&
+	    FIELD(caller, self_exec_id) == st->owner.image &&
+	    (st->role == ROLE_CLIENT || (st->flags & SOCKET_COUNTED)))
+		return false;
+	owner_of_task(caller, claimant);
+	same = same_process(claimant, &st->owner);
+	if (same && claimant->image != st->owner.image && is_inside_exec(caller))
+		return false;
+	if (!same && !may_take_over(st, caller, claimant))
+		return false;
+	/* A process that exits has given up its binary before its files. */
+	*deleted = FIELD(caller, mm) ? binary_is_deleted(caller)
+				     : same && (st->flags & SOCKET_BINARY_DELETED);
+	return true;
+}
+
 static __always_inline void claim_for_caller(const struct sock *sk, struct socket_state *st)
 {
 	struct task_struct *caller = current_task();
 	struct owner claimant;
-	bool same, deleted;
+	bool deleted = false;
 
 	st->flags |= SOCKET_OWNED | SOCKET_CLAIMED;
 	if ((FIELD(caller, flags) & PF_KTHREAD) || st->owner.tgid == KERNEL_TGID)
 		return;
-	if (FIELD(caller, tgid) == (int)st->owner.tgid &&
-	    FIELD(caller, self_exec_id) == st->owner.image &&
-	    (st->role == ROLE_CLIENT || (st->flags & SOCKET_COUNTED)))
+	if (!find_claimant(st, caller, &claimant, &deleted))
 		return;
-	owner_of_task(caller, &claimant);
-	same = same_process(&claimant, &st->owner);
-	if (same && claimant.image != st->owner.image && is_inside_exec(caller))
-		return;
-	if (!same && !may_take_over(st, caller, &claimant))
-		return;
-	/* A process that exits has given up its binary before its files. */
-	deleted = FIELD(caller, mm) ? binary_is_deleted(caller)
-				    : same && (st->flags & SOCKET_BINARY_DELETED);
 	/* The same process too: its program, or its user, may be another by now. */
 	change_owner(sk, st, &claimant);
 	if (deleted)
@@ -283,7 +306,21 @@ static __always_inline bool may_be_aborted(int state)
 	return state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT || state == TCP_SYN_RECV;
 }
 
-static __always_inline void on_close(const struct sock *sk, int oldstate, bool twin)
+static __always_inline void listener_closed(const struct sock *sk, struct socket_state *st)
+{
+	if (st->flags & SOCKET_CLOSED)
+		return;
+	st->flags |= SOCKET_CLOSED;
+	follow_image(sk, st);
+	/* listen() without bind() has its port only after it changed the state; by now it has been
+	 * given back, but for its copy in network order. */
+	if (!st->local_port)
+		st->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	tell_listen(sk, st, EVENT_LISTEN_CLOSE);
+	forget_listener(st);
+}
+
+static __always_inline void on_close(const struct sock *sk, int oldstate, bool first)
 {
 	struct socket_state *st = socket_lookup(sk);
 	struct reading r, delta;
@@ -291,26 +328,20 @@ static __always_inline void on_close(const struct sock *sk, int oldstate, bool t
 	__u64 now;
 
 	if (!st) {
-		if (!twin && oldstate != TCP_CLOSE && oldstate != TCP_LISTEN &&
+		if (first && oldstate != TCP_CLOSE && oldstate != TCP_LISTEN &&
 		    oldstate != TCP_SYN_RECV)
 			count_loss(LOSS_STATE_MISSING);
 		return;
 	}
 	if (st->role == ROLE_LISTENER) {
-		if (oldstate == TCP_LISTEN) {
-			follow_image(sk, st);
-			/* listen() without bind() has its port only after it changed the state; by
-			 * now it has been given back, but for its copy in network order. */
-			if (!st->local_port)
-				st->local_port = bpf_ntohs(
-					BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
-			tell_listen(sk, st, EVENT_LISTEN_CLOSE);
-			forget_listener(st);
-		}
+		if (oldstate == TCP_LISTEN)
+			listener_closed(sk, st);
 		/* A child that came no further than SYN_RECV holds a copy. */
 		if (oldstate == TCP_LISTEN || oldstate == TCP_SYN_RECV)
 			return;
 	} else if (st->flags & SOCKET_EXCLUDED) {
+		/* To whom it connects next is judged again. */
+		st->flags |= SOCKET_CLOSED;
 		return;
 	}
 	if (oldstate == TCP_CLOSE) {
@@ -372,11 +403,8 @@ static __always_inline void on_close(const struct sock *sk, int oldstate, bool t
 	finish(sk, tp, st, &delta, now);
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(tcp_state_changed, const struct sock *sk, const int oldstate, const int newstate)
+static __always_inline void on_change(const struct sock *sk, int oldstate, int newstate, bool first)
 {
-	if (!is_tcp(sk))
-		return 0;
 	switch (newstate) {
 	case TCP_SYN_SENT:
 		on_connect(sk);
@@ -386,7 +414,7 @@ int BPF_PROG(tcp_state_changed, const struct sock *sk, const int oldstate, const
 		break;
 	case TCP_SYN_RECV:
 		/* inet_csk_clone_lock(): until here the child is a copy of its listener. */
-		if (oldstate == TCP_LISTEN)
+		if (oldstate == TCP_LISTEN && first)
 			inherit_listener(sk);
 		break;
 	case TCP_ESTABLISHED:
@@ -397,30 +425,55 @@ int BPF_PROG(tcp_state_changed, const struct sock *sk, const int oldstate, const
 		on_shutdown(sk);
 		break;
 	case TCP_CLOSE:
-		on_close(sk, oldstate, false);
+		on_close(sk, oldstate, first);
 		break;
 	}
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tcp_state_changed, const struct sock *sk, const int oldstate, const int newstate)
+{
+	if (is_tcp(sk))
+		on_change(sk, oldstate, newstate, true);
 	return 0;
 }
 
 /*
  * The twin. A kernel since 6.1 (commit 05b24ff9b2cf) skips a tracepoint program that is already
  * running on the processor, and a softirq may interrupt tcp_state_changed wherever that runs for a
- * system call. What it then skips is one of the two changes that come from softirqs, and its twin,
- * which is not running, sees to it. Whichever of the two comes second finds the flag that the first
- * one set.
+ * system call. What is then skipped, its twin, which is not running, sees to. Whichever comes
+ * second finds by the socket's state that the first has been there.
  */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tcp_state_twin, const struct sock *sk, const int oldstate, const int newstate)
 {
-	if (!is_tcp(sk))
-		return 0;
-	if (newstate == TCP_ESTABLISHED)
-		on_established(sk, oldstate);
-	else if (newstate == TCP_CLOSE && oldstate != TCP_CLOSE && oldstate != TCP_LISTEN)
-		on_close(sk, oldstate, true);
+	if (is_tcp(sk))
+		on_change(sk, oldstate, newstate, false);
 	return 0;
 }
+
+#ifndef BY_ADDRESS
+/*
+ * Since 7.0 (commit a46023d5616e) a task can be preempted within such a program, which is then
+ * skipped for all others on that processor until the task runs again. So there the twin needs twins
+ * of its own: a change is missed only if a task lies in each of them.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tcp_state_third, const struct sock *sk, const int oldstate, const int newstate)
+{
+	if (is_tcp(sk))
+		on_change(sk, oldstate, newstate, false);
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tcp_state_fourth, const struct sock *sk, const int oldstate, const int newstate)
+{
+	if (is_tcp(sk))
+		on_change(sk, oldstate, newstate, false);
+	return 0;
+}
+#endif
 
 #ifdef BY_ADDRESS
 /* After its last change of state, and after the reset that may follow on that. */

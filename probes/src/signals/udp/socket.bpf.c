@@ -117,7 +117,8 @@ int udp_released(struct bpf_sock *ctx)
 		return PASS;
 	if (!(st->flags & SOCKET_EXCLUDED)) {
 		caller = bpf_get_current_task_btf();
-		if (!(st->flags & SOCKET_OWNED) || owner_is_gone(&st->owner))
+		if ((!(st->flags & SOCKET_OWNED) || owner_is_gone(&st->owner)) &&
+		    !is_walk(caller, st))
 			take_over_datagrams(st, caller);
 		follow_program(st);
 		flush_datagrams(st);
