@@ -43,6 +43,33 @@ impl AttributeValue {
 /// A key with its value.
 pub type Attribute = (&'static str, AttributeValue);
 
+/// What tells a series from others of its metric: what all series of its flow have, held once for all of them, and
+/// behind it what this one has of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attributes {
+    shared: Arc<[Attribute]>,
+    own: Option<Arc<[Attribute]>>,
+}
+
+impl Attributes {
+    /// Of a series that has some of its own.
+    #[must_use]
+    pub fn new(shared: Arc<[Attribute]>, own: Vec<Attribute>) -> Self {
+        Self { shared, own: (!own.is_empty()).then(|| own.into()) }
+    }
+
+    /// All of them, those of its own last.
+    pub fn iter(&self) -> impl Iterator<Item = &Attribute> + Clone {
+        self.shared.iter().chain(self.own.iter().flat_map(|own| own.iter()))
+    }
+}
+
+impl From<Vec<Attribute>> for Attributes {
+    fn from(shared: Vec<Attribute>) -> Self {
+        Self::new(shared.into(), Vec::new())
+    }
+}
+
 /// Whether a sum tells the whole since its start or only what is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Temporality {
@@ -56,7 +83,7 @@ pub enum Temporality {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
     /// Identity of the series.
-    pub attributes: Arc<[Attribute]>,
+    pub attributes: Attributes,
     /// When the series began (cumulative) or the interval did (delta), Unix nanoseconds.
     pub start_unix_ns: u64,
     /// When the value was read, Unix nanoseconds.

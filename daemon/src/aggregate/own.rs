@@ -6,7 +6,7 @@ use netsonde_probes::descriptor::{Attribute as Key, AttributeType, Metric, Metri
 
 use super::logs::violation::RULE as AUDIT_RULE;
 use super::status::Status;
-use crate::telemetry::{Attribute, AttributeValue, MetricData, Point, PointValue, Temporality};
+use crate::telemetry::{Attribute, AttributeValue, Attributes, MetricData, Point, PointValue, Temporality};
 
 macro_rules! keys {
     ($($name:ident = $key:literal, $text:literal;)*) => {
@@ -275,7 +275,7 @@ impl Starts {
 }
 
 /// The values of own attributes, which are all text.
-fn words(attributes: &[Attribute]) -> Vec<String> {
+fn words(attributes: &Attributes) -> Vec<String> {
     let text = |(_, value): &Attribute| match value {
         AttributeValue::String(text) => text.to_string(),
         _ => String::new(),

@@ -15,7 +15,7 @@ use netsonde_probes::signals::flow::{FLOW_IO, MeasuredValue, Measurement};
 
 use super::identity::{Identity, NamedFlow};
 use crate::config::{FlowAttribute, Metrics};
-use crate::telemetry::{Attribute, AttributeValue, MetricData, Point, PointValue, Temporality};
+use crate::telemetry::{Attribute, AttributeValue, Attributes, MetricData, Point, PointValue, Temporality};
 
 /// Marks the points that had no room of their own (OpenTelemetry metrics SDK, "overflow attribute").
 const OVERFLOW: &str = "otel.metric.overflow";
@@ -37,7 +37,7 @@ pub enum LabelValue {
 struct Series {
     metric: &'static Metric,
     label: Option<&'static str>,
-    attributes: Arc<[Attribute]>,
+    attributes: Attributes,
     /// Unix nanoseconds: of the series, or with delta temporality of what is not yet exported.
     start_unix_ns: u64,
     total: Total,
@@ -129,7 +129,7 @@ impl Total {
 
 impl Series {
     /// With what was measured first.
-    fn new(measurement: Measurement<'_>, attributes: Arc<[Attribute]>, start_unix_ns: u64) -> Self {
+    fn new(measurement: Measurement<'_>, attributes: Attributes, start_unix_ns: u64) -> Self {
         let mut total = Total::of(measurement.metric);
         total.add(measurement.value);
         let label = measurement.label.map(|(_, value)| value);
@@ -170,7 +170,7 @@ fn moved(measurement: &Measurement<'_>) -> u64 {
 /// The series of one flow under one choice of attributes.
 #[derive(Debug)]
 struct Group {
-    base: Vec<Attribute>,
+    base: Arc<[Attribute]>,
     /// Few, and told apart by one known word at most.
     series: Vec<Series>,
     /// Many.
@@ -361,7 +361,7 @@ impl Store {
                 continue;
             }
             by_metric.points(series.metric, temporality).push(Point {
-                attributes: Arc::clone(&series.attributes),
+                attributes: series.attributes.clone(),
                 start_unix_ns: match temporality {
                     Temporality::Cumulative => series.start_unix_ns,
                     Temporality::Delta => delta_since,
@@ -390,7 +390,7 @@ impl Store {
         for series in groups.flat_map(Group::all) {
             let (start_unix_ns, total) = series.sum();
             by_metric.points(series.metric, Temporality::Cumulative).push(Point {
-                attributes: Arc::clone(&series.attributes),
+                attributes: series.attributes.clone(),
                 start_unix_ns,
                 time_unix_ns: now_unix_ns,
                 value: total.point(),
@@ -488,12 +488,13 @@ impl Store {
 #[derive(Default)]
 struct ByMetric {
     data: Vec<MetricData>,
-    index: HashMap<&'static str, usize>,
 }
 
 impl ByMetric {
     fn points(&mut self, metric: &'static Metric, temporality: Temporality) -> &mut Vec<Point> {
-        let slot = *self.index.entry(metric.name).or_insert_with(|| {
+        // Some dozens: sooner found by looking at each than by a hash of the name.
+        let known = self.data.iter().position(|data| std::ptr::eq(data.metric, metric));
+        let slot = known.unwrap_or_else(|| {
             self.data.push(MetricData { metric, temporality, points: Vec::new() });
             self.data.len() - 1
         });
@@ -510,7 +511,7 @@ enum Added {
 impl Group {
     fn new(base: Vec<Attribute>, now_unix_ns: u64) -> Self {
         let (series, labelled) = (Vec::new(), Vec::new());
-        Self { base, series, labelled, last_change_unix_ns: now_unix_ns, recent_bytes: 0 }
+        Self { base: base.into(), series, labelled, last_change_unix_ns: now_unix_ns, recent_bytes: 0 }
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut Series> {
@@ -552,7 +553,7 @@ impl Group {
             };
             (*name, value)
         });
-        let attributes = self.base.iter().cloned().chain(of_labels).collect();
+        let attributes = Attributes::new(Arc::clone(&self.base), of_labels.collect());
         let series = Series::new(measurement, attributes, since_unix_ns);
         let at = at.unwrap_or_else(|| {
             self.labelled.push(LabelledMetric { metric, series: HashMap::new() });
@@ -575,11 +576,9 @@ impl Group {
         if !may_grow {
             return Added::NoRoom;
         }
-        let mut attributes = self.base.clone();
-        if let Some((attribute, value)) = measurement.label {
-            attributes.push((attribute.name, AttributeValue::String(value.into())));
-        }
-        self.series.push(Series::new(measurement, attributes.into(), since_unix_ns));
+        let own = measurement.label.map(|(key, value)| (key.name, AttributeValue::String(value.into())));
+        let attributes = Attributes::new(Arc::clone(&self.base), own.into_iter().collect());
+        self.series.push(Series::new(measurement, attributes, since_unix_ns));
         Added::New
     }
 }

@@ -379,7 +379,7 @@ fn metrics_have_the_format_that_is_asked_for() {
     let server = Server::start("");
     assert_eq!(code(&server.get("/metrics")), "503");
     let metric = registry::metrics().into_iter().find(|m| m.name == "netsonde.flow.io").expect("there");
-    let (attributes, value) = (Arc::new([]), PointValue::Int(7));
+    let (attributes, value) = (Vec::new().into(), PointValue::Int(7));
     let point = Point { attributes, start_unix_ns: 1, time_unix_ns: 2, value };
     let temporality = Temporality::Cumulative;
     server.view.show_metrics(vec![MetricData { metric, temporality, points: vec![point] }].into());

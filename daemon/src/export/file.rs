@@ -10,13 +10,15 @@ use std::ops::ControlFlow;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context as _;
-use opentelemetry_proto::tonic::resource::v1::Resource;
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use prost::Message as _;
 
 use super::health::{Health, HealthLog};
-use super::otlp::{MAX_REQUEST_BYTES, Message, Parts};
+use super::otlp::{MAX_REQUEST_BYTES, Part, Parts};
 use super::statistics::{Ledger, LossReason, Signal};
 use super::writer::{Sink, loss_reason};
 use crate::config::export::{FileConfig, FileTarget};
@@ -82,7 +84,7 @@ pub struct FileSink {
     /// Absent for standard output.
     path: Option<PathBuf>,
     lines: Lines<File>,
-    resource: Arc<Resource>,
+    resource: Bytes,
     health: HealthLog,
 }
 
@@ -91,7 +93,7 @@ impl FileSink {
     ///
     /// # Errors
     /// If it cannot be opened for appending.
-    pub fn open(config: &FileConfig, resource: Arc<Resource>) -> anyhow::Result<Self> {
+    pub fn open(config: &FileConfig, resource: Bytes) -> anyhow::Result<Self> {
         let (path, lines) = match &config.target {
             FileTarget::Stdout => {
                 // Not `io::stdout()`: its buffer would keep the rest of a line whose write failed.
@@ -155,15 +157,15 @@ impl Sink for FileSink {
 fn write_lines<O: Output>(
     lines: &mut Lines<O>,
     telemetry: Telemetry,
-    resource: &Arc<Resource>,
+    resource: &Bytes,
     health: &mut HealthLog,
     destination: &str,
     ledger: &Ledger,
 ) -> ControlFlow<()> {
     let (signal, mut left) = Signal::of(&telemetry);
-    let mut parts = Parts::new(telemetry, Arc::clone(resource), MAX_REQUEST_BYTES);
+    let mut parts = Parts::new(telemetry, Bytes::clone(resource), MAX_REQUEST_BYTES);
     for part in parts.by_ref() {
-        let line = to_json(&part.message).map_err(io::Error::from);
+        let line = to_json(signal, &part);
         let result = line.and_then(|line| lines.write(line.as_bytes()));
         match result {
             Ok(bytes) => {
@@ -190,11 +192,15 @@ fn write_lines<O: Output>(
     ControlFlow::Continue(())
 }
 
-fn to_json(message: &Message) -> serde_json::Result<String> {
-    let mut line = match message {
+/// What goes to collectors, as JSON: by way of opentelemetry-proto, which knows how proto3 has it.
+fn to_json(signal: Signal, part: &Part) -> io::Result<String> {
+    let body = &*part.body;
+    let mut line = match signal {
         // A quote within a JSON text is escaped, so this pattern is never part of one.
-        Message::Metrics(request) => serde_json::to_string(request)?.replace(UNSET_EXTREMES, ""),
-        Message::Logs(request) => serde_json::to_string(request)?,
+        Signal::Metrics => {
+            serde_json::to_string(&ExportMetricsServiceRequest::decode(body)?)?.replace(UNSET_EXTREMES, "")
+        }
+        Signal::Logs => serde_json::to_string(&ExportLogsServiceRequest::decode(body)?)?,
     };
     line.push('\n');
     Ok(line)

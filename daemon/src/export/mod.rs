@@ -17,6 +17,7 @@ mod writer;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -97,7 +98,7 @@ impl Exporters {
         resource: &[(String, AttributeValue)],
         spool: &SpoolConfig,
     ) -> anyhow::Result<Self> {
-        let resource = Arc::new(otlp::resource(resource));
+        let resource = otlp::resource(resource);
         let mut running: Vec<Running> = Vec::new();
         let mut kinds = Vec::new();
         for destination in destinations {
@@ -116,7 +117,14 @@ impl Exporters {
                 Destination::Otlp(config) => {
                     let (logs, logs_inbox) = mpsc::channel(INBOX_BATCHES);
                     let lane = |signal, inbox, spool| {
-                        otlp::start(config, signal, Arc::clone(&resource), inbox, Arc::clone(&ledger), spool)
+                        otlp::start(
+                            config,
+                            signal,
+                            Bytes::clone(&resource),
+                            inbox,
+                            Arc::clone(&ledger),
+                            spool,
+                        )
                     };
                     let [for_metrics, for_logs] = spools;
                     let lanes = vec![
@@ -126,7 +134,7 @@ impl Exporters {
                     ([metrics, logs], Worker::Lanes(lanes))
                 }
                 Destination::File(config) => {
-                    let sink = FileSink::open(config, Arc::clone(&resource))?;
+                    let sink = FileSink::open(config, Bytes::clone(&resource))?;
                     let writer = writer::start(sink, kind, metrics_inbox, Arc::clone(&ledger))?;
                     ([metrics.clone(), metrics], Worker::Writer(writer))
                 }

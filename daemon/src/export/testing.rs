@@ -1,7 +1,5 @@
 //! Descriptors and telemetry for the exporters' tests.
 
-use std::sync::Arc;
-
 use netsonde_probes::descriptor::{Event, HistogramLayout, Metric, MetricKind, Stability};
 
 use crate::config::export::SpoolConfig;
@@ -52,7 +50,7 @@ pub fn point(value: PointValue) -> Point {
 }
 
 pub fn point_with(attributes: Vec<Attribute>, value: PointValue) -> Point {
-    Point { attributes: Arc::from(attributes), start_unix_ns: 1_000, time_unix_ns: 2_000, value }
+    Point { attributes: attributes.into(), start_unix_ns: 1_000, time_unix_ns: 2_000, value }
 }
 
 pub fn metric(metric: &'static Metric, values: Vec<PointValue>) -> MetricData {

@@ -33,7 +33,7 @@ impl<'a> From<&'a LogRecord> for Line<'a> {
             name: record.event.name,
             severity: record.severity,
             body: &record.body,
-            attributes: Values::Own(&record.attributes),
+            attributes: Values::Event(&record.attributes),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use netsonde_view::model::Attributes;
 
-use crate::telemetry::{Attribute, AttributeValue};
+use crate::telemetry::{self, Attribute, AttributeValue};
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -75,8 +75,10 @@ pub fn endpoint(address: Option<&str>, port: Option<i64>) -> Option<String> {
 /// Attributes by name.
 #[derive(Debug, Clone, Copy)]
 pub enum Values<'a> {
-    /// As the aggregation has them.
-    Own(&'a [Attribute]),
+    /// As the aggregation has those of an event.
+    Event(&'a [Attribute]),
+    /// As it has those of a series.
+    Series(&'a telemetry::Attributes),
     /// As readers of the local API get them.
     Json(&'a Attributes),
 }
@@ -90,7 +92,8 @@ impl<'a> Values<'a> {
         json: impl FnOnce(&'a serde_json::Value) -> Option<T>,
     ) -> Option<T> {
         match self {
-            Self::Own(all) => all.iter().find(|(key, _)| *key == name).and_then(|(_, value)| own(value)),
+            Self::Event(all) => all.iter().find(|(key, _)| *key == name).and_then(|(_, value)| own(value)),
+            Self::Series(all) => all.iter().find(|(key, _)| *key == name).and_then(|(_, value)| own(value)),
             Self::Json(all) => all.get(name).and_then(json),
         }
     }

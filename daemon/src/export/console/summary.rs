@@ -92,7 +92,7 @@ impl Summary {
                 continue;
             }
             for point in &data.points {
-                let attributes = Values::Own(&point.attributes);
+                let attributes = Values::Series(&point.attributes);
                 let row = rows.entry(flow(attributes)).or_default();
                 // What is active is a level, not an amount.
                 if let ("netsonde.tcp.connections.active", PointValue::Int(active)) = (name, &point.value) {

@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -91,7 +92,7 @@ fn a_line_cut_by_a_crash_is_ended_at_the_next_start() {
 
 fn sink(path: &Path) -> FileSink {
     let resource = otlp::resource(&[("service.name".into(), text("netsonde"))]);
-    FileSink::open(&FileConfig { target: FileTarget::Path(path.into()) }, Arc::new(resource)).unwrap()
+    FileSink::open(&FileConfig { target: FileTarget::Path(path.into()) }, resource).unwrap()
 }
 
 fn lines_of(path: &Path) -> Vec<Value> {

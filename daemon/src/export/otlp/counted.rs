@@ -29,9 +29,9 @@ fn attributes(n: usize) -> Vec<Attribute> {
 
 /// The requests that a batch makes: how many items they have, and how many bytes.
 fn encoded(telemetry: Telemetry) -> (u64, usize) {
-    let resource = Arc::new(encode::resource(&[("service.name".to_owned(), text("netsonde"))]));
+    let resource = encode::resource(&[("service.name".to_owned(), text("netsonde"))]);
     Parts::new(telemetry, resource, MAX_REQUEST_BYTES)
-        .fold((0, 0), |(items, bytes), part| (items + part.items, bytes + part.encode().len()))
+        .fold((0, 0), |(items, bytes), part| (items + part.items, bytes + part.body.len()))
 }
 
 fn metrics(metric: &'static netsonde_probes::descriptor::Metric, value: &PointValue) -> Telemetry {

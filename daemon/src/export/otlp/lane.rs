@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -47,7 +46,7 @@ pub struct LaneHandle {
 pub fn start(
     config: &OtlpConfig,
     signal: Signal,
-    resource: Arc<Resource>,
+    resource: Bytes,
     inbox: mpsc::Receiver<Telemetry>,
     ledger: Arc<Ledger>,
     spool: Option<SpoolSettings>,
@@ -85,7 +84,7 @@ type Attempt = Pin<Box<dyn Future<Output = Reply> + Send>>;
 
 struct Lane {
     signal: Signal,
-    resource: Arc<Resource>,
+    resource: Bytes,
     transport: Transport,
     ledger: Arc<Ledger>,
     health: HealthLog,
@@ -203,7 +202,7 @@ impl Lane {
     /// Takes over a batch, or the news that there will be none.
     fn take(&mut self, batch: Option<Telemetry>) {
         if let Some(batch) = batch {
-            self.parts = Some(Parts::new(batch, Arc::clone(&self.resource), MAX_REQUEST_BYTES));
+            self.parts = Some(Parts::new(batch, Bytes::clone(&self.resource), MAX_REQUEST_BYTES));
         } else {
             self.open = false;
             // There is little time left: what waits for a better moment has it now.
@@ -218,7 +217,7 @@ impl Lane {
             && (self.failures > 0 || self.is_empty || self.room >= MAX_REQUEST_BYTES as u64)
         {
             if let Some(part) = parts.next() {
-                self.order(Order::Push(Request { body: part.encode(), items: part.items })).await?;
+                self.order(Order::Push(Request { body: part.body, items: part.items })).await?;
             } else {
                 self.ledger.lose(self.signal, LossReason::Invalid, parts.take_invalid());
                 self.parts = None;

@@ -20,12 +20,13 @@ mod split;
 mod stamp;
 mod store;
 mod tls;
+mod wire;
 
 use bytes::Bytes;
 
 pub use encode::resource;
 pub use lane::{LaneHandle, start};
-pub use split::{MAX_REQUEST_BYTES, Message, Parts};
+pub use split::{MAX_REQUEST_BYTES, Part, Parts};
 pub use store::SpoolSettings;
 
 use self::grpc::GrpcClient;

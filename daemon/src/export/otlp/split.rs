@@ -5,6 +5,7 @@
 //! collector takes it is for the collector to say (a refusal is counted as one). Points that contradict
 //! their own metric cannot be expressed; they are counted and left out.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,13 +13,11 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
-use prost::encoding::encoded_len_varint;
 
 use netsonde_probes::descriptor::MetricKind;
 
-use super::encode;
+use super::encode::{self, Envelope};
 use crate::export::statistics::Signal;
 use crate::telemetry::{LogRecord, MetricData, Telemetry};
 
@@ -29,32 +28,14 @@ pub const MAX_REQUEST_BYTES: usize = (4 << 20) - (16 << 10);
 /// each, and there are no more than four of them.
 const NESTING_BYTES: usize = 16;
 
-/// A request of either signal.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Message {
-    /// For the metrics service.
-    Metrics(ExportMetricsServiceRequest),
-    /// For the logs service.
-    Logs(ExportLogsServiceRequest),
-}
-
 /// One request and how many points or records it holds; never none.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// The request.
-    pub message: Message,
+    /// The request as it goes on the wire, uncompressed: an `ExportMetricsServiceRequest` or an
+    /// `ExportLogsServiceRequest`.
+    pub body: Bytes,
     /// Points or records in it.
     pub items: u64,
-}
-
-impl Part {
-    /// The request as it goes on the wire, uncompressed.
-    pub fn encode(&self) -> Bytes {
-        match &self.message {
-            Message::Metrics(request) => request.encode_to_vec().into(),
-            Message::Logs(request) => request.encode_to_vec().into(),
-        }
-    }
 }
 
 /// Two requests of half the items each, in order, for a collector that takes less than we thought. `None` where there
@@ -132,12 +113,11 @@ fn points(metric: &Metric) -> usize {
     }
 }
 
-/// Cuts one batch, in order and on demand: each item is converted when its part is asked for, and measured
-/// once.
+/// Cuts one batch, in order and on demand: each item is encoded when its part is asked for.
 #[derive(Debug)]
 pub struct Parts {
     telemetry: Telemetry,
-    resource: Arc<Resource>,
+    envelope: Envelope,
     limit: usize,
     /// Bytes of a request that holds nothing.
     base: usize,
@@ -146,19 +126,17 @@ pub struct Parts {
     /// The next point of that metric.
     point: usize,
     invalid: u64,
+    /// Items of the part that is being made.
+    items: Vec<u8>,
 }
 
 impl Parts {
-    /// Starts to cut. `limit` is in encoded bytes a request, normally [`MAX_REQUEST_BYTES`].
-    pub fn new(telemetry: Telemetry, resource: Arc<Resource>, limit: usize) -> Self {
-        let empty = match &telemetry {
-            Telemetry::Metrics(_) => {
-                encode::metrics_request(Resource::clone(&resource), Vec::new()).encoded_len()
-            }
-            Telemetry::Logs(_) => encode::logs_request(Resource::clone(&resource), Vec::new()).encoded_len(),
-        };
-        let base = empty + NESTING_BYTES;
-        Self { telemetry, resource, limit, base, index: 0, point: 0, invalid: 0 }
+    /// Starts to cut. `resource` is of [`encode::resource`], `limit` in encoded bytes a request, normally
+    /// [`MAX_REQUEST_BYTES`].
+    pub fn new(telemetry: Telemetry, resource: Bytes, limit: usize) -> Self {
+        let envelope = Envelope::new(resource);
+        let base = envelope.request_len(0) + NESTING_BYTES;
+        Self { telemetry, envelope, limit, base, index: 0, point: 0, invalid: 0, items: Vec::new() }
     }
 
     /// How many items were left out since the last call, because they contradict their own description.
@@ -169,60 +147,69 @@ impl Parts {
     fn next_metrics(&mut self, all: &[MetricData]) -> Option<Part> {
         let mut size = self.base;
         let mut items = 0;
-        let mut metrics = Vec::new();
+        // The metrics of this part, and where their points are.
+        let mut metrics: Vec<(&MetricData, Range<usize>)> = Vec::new();
+        self.items.clear();
         while let Some(data) = all.get(self.index) {
             let bounds = match data.metric.kind {
                 MetricKind::Histogram(layout) => layout.bounds_seconds(),
                 MetricKind::Counter | MetricKind::UpDownCounter | MetricKind::Gauge => Vec::new(),
             };
-            let mut metric = encode::metric(data);
-            let mut head = field_len(metric.encoded_len()) + NESTING_BYTES;
-            let mut empty = true;
+            let begin = self.items.len();
+            let mut head = encode::metric_len(data, 0) + NESTING_BYTES;
             let mut full = false;
             while let Some(point) = data.points.get(self.point) {
-                let Some(point) = encode::point(data.metric.kind, &bounds, point) else {
+                let end = self.items.len();
+                if !encode::point(&mut self.items, data.metric.kind, &bounds, point) {
                     self.invalid += 1;
                     self.point += 1;
                     continue;
-                };
-                let needed = head + field_len(point.encoded_len());
+                }
+                let needed = head + self.items.len() - end;
                 full = items > 0 && size + needed > self.limit;
                 if full {
+                    self.items.truncate(end);
                     break;
                 }
                 size += needed;
                 items += 1;
-                (head, empty) = (0, false);
-                point.append_to(&mut metric);
+                head = 0;
                 self.point += 1;
             }
-            if !empty {
-                metrics.push(metric);
+            if self.items.len() > begin {
+                metrics.push((data, begin..self.items.len()));
             }
             if full {
                 break;
             }
             (self.index, self.point) = (self.index + 1, 0);
         }
-        let message = || Message::Metrics(encode::metrics_request(Resource::clone(&self.resource), metrics));
-        (items > 0).then(|| Part { message: message(), items })
+        let len = metrics.iter().map(|(data, points)| encode::metric_len(data, points.len())).sum();
+        let body = || {
+            self.envelope.request(len, |to| {
+                for (data, points) in metrics {
+                    encode::metric(to, data, &self.items[points]);
+                }
+            })
+        };
+        (items > 0).then(|| Part { body: body(), items })
     }
 
     fn next_logs(&mut self, all: &[LogRecord]) -> Option<Part> {
-        let mut size = self.base;
-        let mut records = Vec::new();
+        let mut items = 0;
+        self.items.clear();
         while let Some(record) = all.get(self.index) {
-            let record = encode::log_record(record);
-            size += field_len(record.encoded_len());
-            if size > self.limit && !records.is_empty() {
+            let end = self.items.len();
+            encode::log_record(&mut self.items, record);
+            if items > 0 && self.base + self.items.len() > self.limit {
+                self.items.truncate(end);
                 break;
             }
-            records.push(record);
+            items += 1;
             self.index += 1;
         }
-        let items = records.len() as u64;
-        let message = || Message::Logs(encode::logs_request(Resource::clone(&self.resource), records));
-        (items > 0).then(|| Part { message: message(), items })
+        let body = || self.envelope.request(self.items.len(), |to| to.extend_from_slice(&self.items));
+        (items > 0).then(|| Part { body: body(), items })
     }
 }
 
@@ -243,11 +230,6 @@ impl Iterator for Parts {
     }
 }
 
-/// Bytes of a message of `len` bytes as a field of another; all our field numbers fit one byte.
-fn field_len(len: usize) -> usize {
-    1 + encoded_len_varint(len as u64) + len
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -257,7 +239,7 @@ mod tests {
     use crate::telemetry::{Attribute, PointValue};
 
     fn parts(telemetry: &Telemetry, limit: usize) -> (Vec<Part>, u64) {
-        let resource = Arc::new(encode::resource(&[("service.name".into(), text("netsonde"))]));
+        let resource = encode::resource(&[("service.name".into(), text("netsonde"))]);
         let mut parts = Parts::new(telemetry.clone(), resource, limit);
         let all = parts.by_ref().collect();
         (all, parts.take_invalid())
@@ -265,7 +247,7 @@ mod tests {
 
     fn metrics_of(part: &Part) -> Vec<(String, String)> {
         use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-        let Message::Metrics(request) = &part.message else { panic!("not metrics") };
+        let request = ExportMetricsServiceRequest::decode(&*part.body).unwrap();
         let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
         let mut flat = Vec::new();
         for metric in metrics {
@@ -283,7 +265,7 @@ mod tests {
 
     fn assert_sizes(parts: &[Part], limit: usize) {
         for part in parts {
-            let len = part.encode().len();
+            let len = part.body.len();
             assert!(len <= limit || part.items == 1, "{len} bytes of {} items over {limit}", part.items);
         }
     }
@@ -339,7 +321,7 @@ mod tests {
             let flat = |parts: &[Part]| {
                 let mut all = Vec::new();
                 for part in parts {
-                    let Message::Logs(request) = &part.message else { panic!("not logs") };
+                    let request = ExportLogsServiceRequest::decode(&*part.body).unwrap();
                     all.extend(request.resource_logs[0].scope_logs[0].log_records.clone());
                 }
                 all
@@ -356,7 +338,7 @@ mod tests {
         metrics.push(testing::metric(&RTT, vec![counts(), counts()]));
         let (whole, _) = parts(&Telemetry::Metrics(Arc::new(metrics)), MAX_REQUEST_BYTES);
         // Down to single points and back together.
-        let mut open = vec![(whole[0].encode(), whole[0].items)];
+        let mut open = vec![(whole[0].body.clone(), whole[0].items)];
         let mut single = Vec::new();
         while let Some((body, items)) = open.pop() {
             match halve(Signal::Metrics, &body) {
@@ -366,9 +348,9 @@ mod tests {
                 }
                 None => {
                     assert_eq!(items, 1);
-                    let request = ExportMetricsServiceRequest::decode(body).unwrap();
+                    let request = ExportMetricsServiceRequest::decode(&*body).unwrap();
                     assert_eq!(request.resource_metrics[0].resource.as_ref().unwrap().attributes.len(), 1);
-                    single.push(Part { message: Message::Metrics(request), items });
+                    single.push(Part { body, items });
                 }
             }
         }
@@ -380,7 +362,7 @@ mod tests {
     fn log_records_are_halved_until_one_is_left() {
         let records = (0..3).map(|n| testing::record(vec![("n", crate::telemetry::AttributeValue::Int(n))]));
         let (whole, _) = parts(&Telemetry::Logs(Arc::new(records.collect())), MAX_REQUEST_BYTES);
-        let [(first, one), (second, two)] = halve(Signal::Logs, &whole[0].encode()).unwrap();
+        let [(first, one), (second, two)] = halve(Signal::Logs, &whole[0].body).unwrap();
         assert_eq!((one, two), (1, 2));
         assert!(halve(Signal::Logs, &first).is_none());
         assert!(halve(Signal::Logs, &halve(Signal::Logs, &second).unwrap()[0].0).is_none());
@@ -397,7 +379,7 @@ mod tests {
         let (cut, _) = parts(&Telemetry::Metrics(Arc::new(metrics)), MAX_REQUEST_BYTES);
         assert_sizes(&cut, MAX_REQUEST_BYTES);
         for part in &cut[..cut.len() - 1] {
-            assert!(part.encode().len() > MAX_REQUEST_BYTES - 1024);
+            assert!(part.body.len() > MAX_REQUEST_BYTES - 1024);
         }
     }
 

@@ -3,8 +3,8 @@
 use crate::telemetry::{Attribute, AttributeValue};
 
 /// The labels of a point, as they stand between the braces.
-pub fn labels(attributes: &[Attribute]) -> String {
-    joined(attributes.iter().map(|(key, value)| (*key, value)))
+pub fn labels<'a>(attributes: impl Iterator<Item = &'a Attribute>) -> String {
+    joined(attributes.map(|(key, value)| (*key, value)))
 }
 
 /// Likewise those of what all points are of.
@@ -73,7 +73,7 @@ mod tests {
             ("empty", Text("".into())),
         ];
         assert_eq!(
-            labels(&attributes),
+            labels(attributes.iter()),
             r#"process_executable_path="/opt/a\\b\n\"c\"",server_port="443",otel_metric_overflow="true",netsonde_process_ancestry="[\"bash\",\"say \\\"hi\\\"\"]""#
         );
     }

@@ -195,7 +195,7 @@ fn head(metric: &Metric, format: Format, to: &mut String) {
 }
 
 fn push_point(metric: &Metric, point: &Point, to: &mut String) {
-    let (name, labels) = (name(metric), labels(&point.attributes));
+    let (name, labels) = (name(metric), labels(point.attributes.iter()));
     let set = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
     let _ = match &point.value {
         PointValue::Int(n) => writeln!(to, "{name}{set} {n}"),
