@@ -87,19 +87,18 @@ fn functions(object: &object::File<'_>) -> Result<BTreeMap<Place, Function>> {
     Ok(functions)
 }
 
-/// What the code of a range of a section calls, or takes the address of for a helper to call. The kernel's own functions
-/// are left out: they are known by a symbol that is in no section.
+/// What the code of a range of a section calls, or takes the address of for a helper to call.
 fn calls(
     object: &object::File<'_>,
     section: &object::Section<'_, '_>,
     range: std::ops::Range<u64>,
 ) -> Result<BTreeSet<Place>> {
-    let targets: BTreeMap<u64, Option<Place>> = section
+    let targets: BTreeMap<u64, Place> = section
         .relocations()
         .filter_map(|(offset, relocation)| {
             let RelocationTarget::Symbol(symbol) = relocation.target() else { return None };
             let symbol = object.symbol_by_index(symbol).ok()?;
-            Some((offset, symbol.section_index().map(|section| (section.0, symbol.address()))))
+            Some((offset, (symbol.section_index()?.0, symbol.address())))
         })
         .collect();
     let code = section.data()?;
@@ -112,11 +111,10 @@ fn calls(
         let target = targets.get(&offset);
         if bytes[0] == CALL && bytes[1] >> 4 == LOCAL {
             // Counted from the next instruction; with a relocation from where its symbol is.
-            if let Some((section, from)) = target.map_or(Some((section.index().0, offset)), |place| *place) {
-                calls.insert((section, moved(from, (i64::from(immediate) + 1) * INSTRUCTION.cast_signed())?));
-            }
+            let (section, from) = target.map_or((section.index().0, offset), |(section, at)| (*section, *at));
+            calls.insert((section, moved(from, (i64::from(immediate) + 1) * INSTRUCTION.cast_signed())?));
         } else if bytes[0] == LOAD_64
-            && let Some(Some((section, at))) = target
+            && let Some((section, at)) = target
             && object.section_by_index(SectionIndex(*section))?.name()? == FUNCTIONS
         {
             calls.insert((*section, moved(*at, immediate.into())?));
