@@ -1,7 +1,7 @@
 //! What leaves the aggregation and enters an exporter: metric points and log records, already named and
 //! attributed, not yet encoded. Wire formats are the exporters' matter.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use netsonde_probes::descriptor::{Event, Metric};
 
@@ -43,30 +43,69 @@ impl AttributeValue {
 /// A key with its value.
 pub type Attribute = (&'static str, AttributeValue);
 
+/// What all series of a flow have in common, with what an exporter made of it: a series is exported every interval,
+/// and its attributes never change.
+#[derive(Debug)]
+pub struct SharedAttributes {
+    list: Box<[Attribute]>,
+    encoded: OnceLock<Box<[u8]>>,
+}
+
+impl SharedAttributes {
+    /// In a wire format, which is made once. It is one format for all who ask.
+    pub fn encoded(&self, encode: impl FnOnce(&[Attribute]) -> Vec<u8>) -> &[u8] {
+        self.encoded.get_or_init(|| encode(&self.list).into())
+    }
+}
+
+impl From<Vec<Attribute>> for SharedAttributes {
+    fn from(list: Vec<Attribute>) -> Self {
+        Self { list: list.into(), encoded: OnceLock::new() }
+    }
+}
+
 /// What tells a series from others of its metric: what all series of its flow have, held once for all of them, and
 /// behind it what this one has of its own.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Attributes {
-    shared: Arc<[Attribute]>,
+    shared: Arc<SharedAttributes>,
     own: Option<Arc<[Attribute]>>,
 }
 
 impl Attributes {
-    /// Of a series that has some of its own.
+    /// Of a series that may have some of its own.
     #[must_use]
-    pub fn new(shared: Arc<[Attribute]>, own: Vec<Attribute>) -> Self {
-        Self { shared, own: (!own.is_empty()).then(|| own.into()) }
+    pub fn new(shared: Arc<SharedAttributes>, own: Option<Arc<[Attribute]>>) -> Self {
+        Self { shared, own }
+    }
+
+    /// What all series of the flow have.
+    #[must_use]
+    pub fn shared(&self) -> &SharedAttributes {
+        &self.shared
+    }
+
+    /// What this one has of its own.
+    #[must_use]
+    pub fn own(&self) -> &[Attribute] {
+        self.own.as_deref().unwrap_or_default()
     }
 
     /// All of them, those of its own last.
     pub fn iter(&self) -> impl Iterator<Item = &Attribute> + Clone {
-        self.shared.iter().chain(self.own.iter().flat_map(|own| own.iter()))
+        self.shared.list.iter().chain(self.own())
+    }
+}
+
+impl PartialEq for Attributes {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
     }
 }
 
 impl From<Vec<Attribute>> for Attributes {
     fn from(shared: Vec<Attribute>) -> Self {
-        Self::new(shared.into(), Vec::new())
+        Self::new(Arc::new(shared.into()), None)
     }
 }
 

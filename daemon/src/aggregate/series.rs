@@ -15,7 +15,9 @@ use netsonde_probes::signals::flow::{FLOW_IO, MeasuredValue, Measurement};
 
 use super::identity::{Identity, NamedFlow};
 use crate::config::{FlowAttribute, Metrics};
-use crate::telemetry::{Attribute, AttributeValue, Attributes, MetricData, Point, PointValue, Temporality};
+use crate::telemetry::{
+    Attribute, AttributeValue, Attributes, MetricData, Point, PointValue, SharedAttributes, Temporality,
+};
 
 /// Marks the points that had no room of their own (OpenTelemetry metrics SDK, "overflow attribute").
 const OVERFLOW: &str = "otel.metric.overflow";
@@ -170,7 +172,7 @@ fn moved(measurement: &Measurement<'_>) -> u64 {
 /// The series of one flow under one choice of attributes.
 #[derive(Debug)]
 struct Group {
-    base: Arc<[Attribute]>,
+    base: Arc<SharedAttributes>,
     /// Few, and told apart by one known word at most.
     series: Vec<Series>,
     /// Many.
@@ -178,6 +180,17 @@ struct Group {
     last_change_unix_ns: u64,
     /// What its flow moved of late: each export halves it.
     recent_bytes: u64,
+}
+
+/// The attributes that known labels make, such as a direction: a few dozens, each held once for all series that have it.
+#[derive(Debug, Default)]
+struct Words(HashMap<(&'static str, &'static str), Arc<[Attribute]>>);
+
+impl Words {
+    fn of(&mut self, key: &Key, value: &'static str) -> Arc<[Attribute]> {
+        let attribute = || [(key.name, AttributeValue::String(value.into()))].into();
+        Arc::clone(self.0.entry((key.name, value)).or_insert_with(attribute))
+    }
 }
 
 /// What the store knows of itself.
@@ -200,6 +213,7 @@ pub struct Store {
     groups: HashMap<(usize, Identity), Group>,
     choices: Vec<BTreeSet<FlowAttribute>>,
     overflow: Group,
+    words: Words,
     statistics: StoreStatistics,
     delta_since_unix_ns: u64,
     /// Most series, where that is less than what is configured.
@@ -216,6 +230,7 @@ impl Store {
             config,
             groups: HashMap::new(),
             overflow,
+            words: Words::default(),
             statistics: StoreStatistics::default(),
             delta_since_unix_ns: now_unix_ns,
             cap: None,
@@ -299,12 +314,15 @@ impl Store {
             }
             for measurement in chosen {
                 let may_grow = self.statistics.series < limit;
-                match group.as_mut().map(|group| group.add(measurement, since_unix_ns, may_grow)) {
+                match group
+                    .as_mut()
+                    .map(|group| group.add(measurement, since_unix_ns, may_grow, &mut self.words))
+                {
                     Some(Added::Existing) => {}
                     Some(Added::New) => self.statistics.series += 1,
                     Some(Added::NoRoom) | None => {
                         self.statistics.folded += 1;
-                        self.overflow.add(measurement, since_unix_ns, true);
+                        self.overflow.add(measurement, since_unix_ns, true, &mut self.words);
                     }
                 }
             }
@@ -341,7 +359,7 @@ impl Store {
     fn fold(&mut self, measurement: Measurement<'_>, since_unix_ns: u64) {
         self.statistics.folded += 1;
         // One series a metric and known label, outside the limit: there are a few dozen at most.
-        self.overflow.add(measurement, since_unix_ns, true);
+        self.overflow.add(measurement, since_unix_ns, true, &mut self.words);
     }
 
     fn choice_of(&self, metric: &Metric) -> usize {
@@ -511,7 +529,13 @@ enum Added {
 impl Group {
     fn new(base: Vec<Attribute>, now_unix_ns: u64) -> Self {
         let (series, labelled) = (Vec::new(), Vec::new());
-        Self { base: base.into(), series, labelled, last_change_unix_ns: now_unix_ns, recent_bytes: 0 }
+        Self {
+            base: Arc::new(base.into()),
+            series,
+            labelled,
+            last_change_unix_ns: now_unix_ns,
+            recent_bytes: 0,
+        }
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut Series> {
@@ -553,7 +577,7 @@ impl Group {
             };
             (*name, value)
         });
-        let attributes = Attributes::new(Arc::clone(&self.base), of_labels.collect());
+        let attributes = Attributes::new(Arc::clone(&self.base), Some(of_labels.collect()));
         let series = Series::new(measurement, attributes, since_unix_ns);
         let at = at.unwrap_or_else(|| {
             self.labelled.push(LabelledMetric { metric, series: HashMap::new() });
@@ -564,7 +588,13 @@ impl Group {
         Added::New
     }
 
-    fn add(&mut self, measurement: Measurement<'_>, since_unix_ns: u64, may_grow: bool) -> Added {
+    fn add(
+        &mut self,
+        measurement: Measurement<'_>,
+        since_unix_ns: u64,
+        may_grow: bool,
+        words: &mut Words,
+    ) -> Added {
         let label = measurement.label.map(|(_, value)| value);
         let known =
             self.series.iter_mut().find(|s| std::ptr::eq(s.metric, measurement.metric) && s.label == label);
@@ -576,8 +606,8 @@ impl Group {
         if !may_grow {
             return Added::NoRoom;
         }
-        let own = measurement.label.map(|(key, value)| (key.name, AttributeValue::String(value.into())));
-        let attributes = Attributes::new(Arc::clone(&self.base), own.into_iter().collect());
+        let own = measurement.label.map(|(key, value)| words.of(key, value));
+        let attributes = Attributes::new(Arc::clone(&self.base), own);
         self.series.push(Series::new(measurement, attributes, since_unix_ns));
         Added::New
     }

@@ -11,7 +11,7 @@ use netsonde_probes::descriptor::MetricKind;
 
 use super::wire;
 use crate::telemetry::{
-    Attribute, AttributeValue, LogRecord, MetricData, Point, PointValue, Severity, Temporality,
+    Attribute, AttributeValue, Attributes, LogRecord, MetricData, Point, PointValue, Severity, Temporality,
 };
 
 /// The semantic conventions that attribute names follow.
@@ -145,11 +145,12 @@ impl Envelope {
         self.lens(items)[0]
     }
 
-    /// An `ExportMetricsServiceRequest` or `ExportLogsServiceRequest`. `write` appends items of `len` bytes, each by
-    /// [`metric()`] or [`log_record()`].
-    pub fn request(&self, len: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    /// An `ExportMetricsServiceRequest` or `ExportLogsServiceRequest`, written into a vector that is cleared first.
+    /// `write` appends items of `len` bytes, each by [`metric()`] or [`log_record()`].
+    pub fn request(&self, mut message: Vec<u8>, len: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
         let [request, resource_items, scope_items] = self.lens(len);
-        let mut message = Vec::with_capacity(request);
+        message.clear();
+        message.reserve_exact(request);
         wire::delimited(&mut message, field::request::RESOURCE_ITEMS, resource_items);
         wire::bytes(&mut message, field::resource_items::RESOURCE, &self.resource);
         wire::delimited(&mut message, field::resource_items::SCOPE_ITEMS, scope_items);
@@ -202,63 +203,88 @@ pub fn metric_len(data: &MetricData, points: usize) -> usize {
     wire::delimited_len(field::scope_items::ITEM, metric_lens(data, points)[0])
 }
 
-/// Appends a metric whose points [`point()`] wrote.
-pub fn metric(to: &mut Vec<u8>, data: &MetricData, points: &[u8]) {
-    let (head, [metric, inner]) = (head_of(data), metric_lens(data, points.len()));
+/// Appends a metric. `write` appends points of `len` bytes, each by [`point()`].
+pub fn metric(to: &mut Vec<u8>, data: &MetricData, len: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    let (head, [metric, inner]) = (head_of(data), metric_lens(data, len));
     wire::delimited(to, field::scope_items::ITEM, metric);
     text(to, field::metric::NAME, data.metric.name);
     text(to, field::metric::DESCRIPTION, data.metric.description);
     text(to, field::metric::UNIT, data.metric.unit);
     wire::delimited(to, head.data, inner);
-    to.extend_from_slice(points);
+    write(to);
     number(to, field::data::TEMPORALITY, head.temporality);
     number(to, field::data::IS_MONOTONIC, head.is_monotonic.into());
 }
 
-/// Appends one point to those of its metric, unless it contradicts the metric's kind or layout or is not a finite
-/// number: then nothing is written, and the answer is `false`. `bounds` are the metric's upper bounds in seconds;
-/// other kinds have none.
-pub fn point(to: &mut Vec<u8>, kind: MetricKind, bounds: &[f64], point: &Point) -> bool {
+/// What a point says, as a message of its kind has it.
+enum Value<'a> {
+    /// In that field, with these bits.
+    Number(u32, u64),
+    Histogram {
+        sum: f64,
+        counts: &'a [u64],
+    },
+}
+
+/// `None` where a point contradicts its metric's kind or layout or is not a finite number.
+fn value_of(kind: MetricKind, point: &Point) -> Option<Value<'_>> {
     match (&point.value, kind) {
-        (PointValue::Histogram { sum, counts }, MetricKind::Histogram(layout))
-            if counts.len() == layout.buckets && sum.is_finite() =>
-        {
-            histogram_point(to, bounds, point, *sum, counts);
+        (PointValue::Histogram { sum, counts }, MetricKind::Histogram(layout)) => {
+            let valid = counts.len() == layout.buckets && sum.is_finite();
+            valid.then_some(Value::Histogram { sum: *sum, counts })
         }
-        (PointValue::Histogram { .. }, _) | (_, MetricKind::Histogram(_)) => return false,
-        (PointValue::Int(value), _) => number_point(to, point, field::number::INT, value.cast_unsigned()),
-        (PointValue::Double(value), _) if value.is_finite() => {
-            number_point(to, point, field::number::DOUBLE, value.to_bits());
+        (PointValue::Histogram { .. }, _) | (_, MetricKind::Histogram(_)) => None,
+        (PointValue::Int(value), _) => Some(Value::Number(field::number::INT, value.cast_unsigned())),
+        (PointValue::Double(value), _) => {
+            value.is_finite().then_some(Value::Number(field::number::DOUBLE, value.to_bits()))
         }
-        (PointValue::Double(_), _) => return false,
     }
-    true
 }
 
-fn number_point(to: &mut Vec<u8>, point: &Point, value_field: u32, value: u64) {
-    let len = times_len(point)
-        + wire::fixed_len(value_field)
-        + attributes_len(field::number::ATTRIBUTE, point.attributes.iter());
-    wire::delimited(to, field::data::POINT, len);
-    times(to, point);
-    wire::fixed(to, value_field, value);
-    attributes(to, field::number::ATTRIBUTE, point.attributes.iter());
+/// Bytes of the message of a point.
+fn point_message_len(value: &Value<'_>, bounds: &[f64], point: &Point) -> usize {
+    times_len(point)
+        + match value {
+            Value::Number(value_field, _) => {
+                wire::fixed_len(*value_field)
+                    + point_attributes_len(field::number::ATTRIBUTE, &point.attributes)
+            }
+            Value::Histogram { counts, .. } => {
+                fixed_unless_zero_len(field::histogram::COUNT, counts.iter().sum())
+                    + wire::fixed_len(field::histogram::SUM)
+                    + packed_len(field::histogram::BUCKET_COUNTS, counts.len())
+                    + packed_len(field::histogram::BOUNDS, bounds.len())
+                    + point_attributes_len(field::histogram::ATTRIBUTE, &point.attributes)
+            }
+        }
 }
 
-fn histogram_point(to: &mut Vec<u8>, bounds: &[f64], point: &Point, sum: f64, counts: &[u64]) {
-    let len = times_len(point)
-        + fixed_unless_zero_len(field::histogram::COUNT, counts.iter().sum())
-        + wire::fixed_len(field::histogram::SUM)
-        + packed_len(field::histogram::BUCKET_COUNTS, counts.len())
-        + packed_len(field::histogram::BOUNDS, bounds.len())
-        + attributes_len(field::histogram::ATTRIBUTE, point.attributes.iter());
-    wire::delimited(to, field::data::POINT, len);
-    times(to, point);
-    fixed_unless_zero(to, field::histogram::COUNT, counts.iter().sum());
-    wire::fixed(to, field::histogram::SUM, sum.to_bits());
-    packed(to, field::histogram::BUCKET_COUNTS, counts.iter().copied());
-    packed(to, field::histogram::BOUNDS, bounds.iter().map(|bound| bound.to_bits()));
-    attributes(to, field::histogram::ATTRIBUTE, point.attributes.iter());
+/// Bytes that [`point()`] appends; `None` where it appends nothing, because the point contradicts its metric's kind or
+/// layout or is not a finite number. `bounds` are the metric's upper bounds in seconds; other kinds have none.
+pub fn point_len(kind: MetricKind, bounds: &[f64], point: &Point) -> Option<usize> {
+    let value = value_of(kind, point)?;
+    Some(wire::delimited_len(field::data::POINT, point_message_len(&value, bounds, point)))
+}
+
+/// Appends one point to those of its metric, if it has a length.
+pub fn point(to: &mut Vec<u8>, kind: MetricKind, bounds: &[f64], point: &Point) {
+    let Some(value) = value_of(kind, point) else { return };
+    wire::delimited(to, field::data::POINT, point_message_len(&value, bounds, point));
+    fixed_unless_zero(to, field::point::START, point.start_unix_ns);
+    fixed_unless_zero(to, field::point::TIME, point.time_unix_ns);
+    match value {
+        Value::Number(value_field, bits) => {
+            wire::fixed(to, value_field, bits);
+            point_attributes(to, field::number::ATTRIBUTE, &point.attributes);
+        }
+        Value::Histogram { sum, counts } => {
+            fixed_unless_zero(to, field::histogram::COUNT, counts.iter().sum());
+            wire::fixed(to, field::histogram::SUM, sum.to_bits());
+            packed(to, field::histogram::BUCKET_COUNTS, counts.iter().copied());
+            packed(to, field::histogram::BOUNDS, bounds.iter().map(|bound| bound.to_bits()));
+            point_attributes(to, field::histogram::ATTRIBUTE, &point.attributes);
+        }
+    }
 }
 
 fn times_len(point: &Point) -> usize {
@@ -266,29 +292,59 @@ fn times_len(point: &Point) -> usize {
         + fixed_unless_zero_len(field::point::TIME, point.time_unix_ns)
 }
 
-fn times(to: &mut Vec<u8>, point: &Point) {
-    fixed_unless_zero(to, field::point::START, point.start_unix_ns);
-    fixed_unless_zero(to, field::point::TIME, point.time_unix_ns);
+/// Those that a flow's series share, as numbers have them: they are most of an export's bytes, and made once.
+fn shared(of: &Attributes) -> &[u8] {
+    of.shared().encoded(|list| {
+        let mut message = Vec::with_capacity(attributes_len(field::number::ATTRIBUTE, list));
+        attributes(&mut message, field::number::ATTRIBUTE, list);
+        message
+    })
 }
 
-/// Appends one log record.
-pub fn log_record(to: &mut Vec<u8>, record: &LogRecord) {
-    let severity_text = match record.severity {
+fn point_attributes_len(field: u32, of: &Attributes) -> usize {
+    shared(of).len() + attributes_len(field, of.own())
+}
+
+fn point_attributes(to: &mut Vec<u8>, field: u32, of: &Attributes) {
+    let begin = to.len();
+    to.extend_from_slice(shared(of));
+    if field != field::number::ATTRIBUTE {
+        wire::renumber(&mut to[begin..], field);
+    }
+    attributes(to, field, of.own());
+}
+
+fn severity_text(record: &LogRecord) -> &'static str {
+    match record.severity {
         Severity::Info => "INFO",
         Severity::Warn => "WARN",
-    };
+    }
+}
+
+/// Bytes of the message of a log record.
+pub fn log_record_message_len(record: &LogRecord) -> usize {
     let body = wire::delimited_len(field::any_value::STRING, record.body.len());
-    let len = fixed_unless_zero_len(field::log_record::TIME, record.time_unix_ns)
+    fixed_unless_zero_len(field::log_record::TIME, record.time_unix_ns)
         + number_len(field::log_record::SEVERITY_NUMBER, record.severity as u64)
-        + text_len(field::log_record::SEVERITY_TEXT, severity_text)
+        + text_len(field::log_record::SEVERITY_TEXT, severity_text(record))
         + wire::delimited_len(field::log_record::BODY, body)
         + attributes_len(field::log_record::ATTRIBUTE, &record.attributes)
         + fixed_unless_zero_len(field::log_record::OBSERVED_TIME, record.observed_unix_ns)
-        + text_len(field::log_record::EVENT_NAME, record.event.name);
-    wire::delimited(to, field::scope_items::ITEM, len);
+        + text_len(field::log_record::EVENT_NAME, record.event.name)
+}
+
+/// Bytes of a log record in a request, whose message has so many.
+pub fn log_record_len(message: usize) -> usize {
+    wire::delimited_len(field::scope_items::ITEM, message)
+}
+
+/// Appends one log record, whose message has [`log_record_message_len`] bytes.
+pub fn log_record(to: &mut Vec<u8>, record: &LogRecord, message: usize) {
+    wire::delimited(to, field::scope_items::ITEM, message);
     fixed_unless_zero(to, field::log_record::TIME, record.time_unix_ns);
     number(to, field::log_record::SEVERITY_NUMBER, record.severity as u64);
-    text(to, field::log_record::SEVERITY_TEXT, severity_text);
+    text(to, field::log_record::SEVERITY_TEXT, severity_text(record));
+    let body = wire::delimited_len(field::any_value::STRING, record.body.len());
     wire::delimited(to, field::log_record::BODY, body);
     wire::bytes(to, field::any_value::STRING, record.body.as_bytes());
     attributes(to, field::log_record::ATTRIBUTE, &record.attributes);

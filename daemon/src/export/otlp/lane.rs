@@ -211,10 +211,13 @@ impl Lane {
     }
 
     /// Encodes as much of the batch as the store takes. While the collector answers, a batch larger than the
-    /// store waits its turn; once it fails, the oldest requests make room for the newest.
+    /// store waits its turn; once it fails, the oldest requests make room for the newest. In memory only one part of
+    /// a batch waits at a time: encoded it takes more than as it is, and the next one can be written where it was.
     async fn fill(&mut self) -> anyhow::Result<()> {
         while let Some(parts) = &mut self.parts
-            && (self.failures > 0 || self.is_empty || self.room >= MAX_REQUEST_BYTES as u64)
+            && (self.failures > 0
+                || self.is_empty
+                || self.room >= MAX_REQUEST_BYTES as u64 && (self.safe || !parts.has_begun()))
         {
             if let Some(part) = parts.next() {
                 self.order(Order::Push(Request { body: part.body, items: part.items })).await?;

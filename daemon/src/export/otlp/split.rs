@@ -113,7 +113,7 @@ fn points(metric: &Metric) -> usize {
     }
 }
 
-/// Cuts one batch, in order and on demand: each item is encoded when its part is asked for.
+/// Cuts one batch, in order and on demand: each item is measured and encoded when its part is asked for.
 #[derive(Debug)]
 pub struct Parts {
     telemetry: Telemetry,
@@ -126,8 +126,9 @@ pub struct Parts {
     /// The next point of that metric.
     point: usize,
     invalid: u64,
-    /// Items of the part that is being made.
-    items: Vec<u8>,
+    /// The part before. Its memory is written into again if nobody else has it by then: the kernel takes longer to
+    /// clear megabytes for each part than it takes to fill them.
+    last: Bytes,
 }
 
 impl Parts {
@@ -136,7 +137,12 @@ impl Parts {
     pub fn new(telemetry: Telemetry, resource: Bytes, limit: usize) -> Self {
         let envelope = Envelope::new(resource);
         let base = envelope.request_len(0) + NESTING_BYTES;
-        Self { telemetry, envelope, limit, base, index: 0, point: 0, invalid: 0, items: Vec::new() }
+        Self { telemetry, envelope, limit, base, index: 0, point: 0, invalid: 0, last: Bytes::new() }
+    }
+
+    /// Whether a part was asked for.
+    pub fn has_begun(&self) -> bool {
+        (self.index, self.point) != (0, 0)
     }
 
     /// How many items were left out since the last call, because they contradict their own description.
@@ -144,72 +150,99 @@ impl Parts {
         std::mem::take(&mut self.invalid)
     }
 
+    /// A part of items that have so many bytes, and are written by `write`.
+    fn part(&mut self, items: u64, len: usize, write: impl FnOnce(&mut Vec<u8>)) -> Option<Part> {
+        let last = std::mem::take(&mut self.last).try_into_mut();
+        if items == 0 {
+            return None;
+        }
+        let memory = last.map_or_else(
+            |_| Vec::new(),
+            |mut last| {
+                last.clear();
+                last.into()
+            },
+        );
+        let body = self.envelope.request(memory, len, write);
+        self.last = Bytes::clone(&body);
+        Some(Part { body, items })
+    }
+
     fn next_metrics(&mut self, all: &[MetricData]) -> Option<Part> {
         let mut size = self.base;
         let mut items = 0;
-        // The metrics of this part, and where their points are.
-        let mut metrics: Vec<(&MetricData, Range<usize>)> = Vec::new();
-        self.items.clear();
+        // The metrics of this part, which of their points, and how many bytes these have.
+        let mut metrics: Vec<(&MetricData, Range<usize>, usize)> = Vec::new();
         while let Some(data) = all.get(self.index) {
-            let bounds = match data.metric.kind {
-                MetricKind::Histogram(layout) => layout.bounds_seconds(),
-                MetricKind::Counter | MetricKind::UpDownCounter | MetricKind::Gauge => Vec::new(),
-            };
-            let begin = self.items.len();
+            let bounds = bounds_of(data);
+            let (begin, mut len) = (self.point, 0);
             let mut head = encode::metric_len(data, 0) + NESTING_BYTES;
             let mut full = false;
             while let Some(point) = data.points.get(self.point) {
-                let end = self.items.len();
-                if !encode::point(&mut self.items, data.metric.kind, &bounds, point) {
+                let Some(point_len) = encode::point_len(data.metric.kind, &bounds, point) else {
                     self.invalid += 1;
                     self.point += 1;
                     continue;
-                }
-                let needed = head + self.items.len() - end;
-                full = items > 0 && size + needed > self.limit;
+                };
+                full = items > 0 && size + head + point_len > self.limit;
                 if full {
-                    self.items.truncate(end);
                     break;
                 }
-                size += needed;
+                size += head + point_len;
+                len += point_len;
                 items += 1;
                 head = 0;
                 self.point += 1;
             }
-            if self.items.len() > begin {
-                metrics.push((data, begin..self.items.len()));
+            if len > 0 {
+                metrics.push((data, begin..self.point, len));
             }
             if full {
                 break;
             }
             (self.index, self.point) = (self.index + 1, 0);
         }
-        let len = metrics.iter().map(|(data, points)| encode::metric_len(data, points.len())).sum();
-        let body = || {
-            self.envelope.request(len, |to| {
-                for (data, points) in metrics {
-                    encode::metric(to, data, &self.items[points]);
-                }
-            })
-        };
-        (items > 0).then(|| Part { body: body(), items })
+        let len = metrics.iter().map(|(data, _, points)| encode::metric_len(data, *points)).sum();
+        self.part(items, len, |to| {
+            for (data, range, len) in metrics {
+                let bounds = bounds_of(data);
+                encode::metric(to, data, len, |to| {
+                    for point in &data.points[range] {
+                        encode::point(to, data.metric.kind, &bounds, point);
+                    }
+                });
+            }
+        })
     }
 
     fn next_logs(&mut self, all: &[LogRecord]) -> Option<Part> {
-        let mut items = 0;
-        self.items.clear();
+        let begin = self.index;
+        let mut len = 0;
+        // Bytes of each record's message.
+        let mut messages = Vec::new();
         while let Some(record) = all.get(self.index) {
-            let end = self.items.len();
-            encode::log_record(&mut self.items, record);
-            if items > 0 && self.base + self.items.len() > self.limit {
-                self.items.truncate(end);
+            let message = encode::log_record_message_len(record);
+            let more = encode::log_record_len(message);
+            if self.index > begin && self.base + len + more > self.limit {
                 break;
             }
-            items += 1;
+            len += more;
+            messages.push(message);
             self.index += 1;
         }
-        let body = || self.envelope.request(self.items.len(), |to| to.extend_from_slice(&self.items));
-        (items > 0).then(|| Part { body: body(), items })
+        self.part(messages.len() as u64, len, |to| {
+            for (record, message) in all[begin..].iter().zip(messages) {
+                encode::log_record(to, record, message);
+            }
+        })
+    }
+}
+
+/// The upper bounds of its buckets in seconds, where it has any.
+fn bounds_of(data: &MetricData) -> Vec<f64> {
+    match data.metric.kind {
+        MetricKind::Histogram(layout) => layout.bounds_seconds(),
+        MetricKind::Counter | MetricKind::UpDownCounter | MetricKind::Gauge => Vec::new(),
     }
 }
 
@@ -381,6 +414,26 @@ mod tests {
         for part in &cut[..cut.len() - 1] {
             assert!(part.body.len() > MAX_REQUEST_BYTES - 1024);
         }
+    }
+
+    #[test]
+    fn a_part_is_written_over_once_nobody_has_it() {
+        let records: Vec<_> =
+            (0..4).map(|n| testing::record(vec![("n", crate::telemetry::AttributeValue::Int(n))])).collect();
+        let telemetry = Telemetry::Logs(Arc::new(records));
+        let (expected, _) = parts(&telemetry, 0);
+        let mut parts =
+            Parts::new(telemetry, encode::resource(&[("service.name".into(), text("netsonde"))]), 0);
+        assert!(!parts.has_begun());
+        let held = parts.next().unwrap();
+        assert!(parts.has_begun());
+        let second = parts.next().unwrap();
+        assert_eq!([&held, &second], [&expected[0], &expected[1]]);
+        let memory = second.body.as_ptr();
+        drop(second);
+        let third = parts.next().unwrap();
+        assert_eq!((third.body.as_ptr(), &third), (memory, &expected[2]));
+        assert_eq!(held, expected[0]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Fields of protobuf messages, one after another (Protocol Buffers, "Encoding"). Which fields a message has is
 //! `encode`'s matter. prost has the numbers and lengths; its messages would have to own what they are made of.
 
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use prost::encoding::{WireType, decode_varint, encode_key, encode_varint, encoded_len_varint, key_len};
 
 /// Bytes of a text, of bytes or of a message of `len` bytes as a field.
 pub fn delimited_len(field: u32, len: usize) -> usize {
@@ -18,6 +18,20 @@ pub fn delimited(to: &mut Vec<u8>, field: u32, len: usize) {
 pub fn bytes(to: &mut Vec<u8>, field: u32, value: &[u8]) {
     delimited(to, field, value.len());
     to.extend_from_slice(value);
+}
+
+/// Gives another number to fields that [`bytes()`] wrote one after another. Both numbers are below 16, whose keys have
+/// one byte.
+pub fn renumber(mut fields: &mut [u8], field: u32) {
+    debug_assert!(field < 16, "{field} has a longer key");
+    let key = (field << 3) as u8 | WireType::LengthDelimited as u8;
+    while let Some((first, rest)) = fields.split_first_mut() {
+        *first = key;
+        let mut after = &*rest;
+        let len = decode_varint(&mut after).expect("a length follows each key");
+        let next = rest.len() - after.len() + len as usize;
+        fields = &mut rest[next..];
+    }
 }
 
 /// Bytes of a field of varying width: integers, truth values and enumerations.

@@ -1,4 +1,6 @@
-use opentelemetry_proto::tonic::common::v1::any_value;
+use std::sync::Arc;
+
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::logs::v1::ScopeLogs;
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, HistogramDataPoint, Metric, NumberDataPoint, ScopeMetrics, metric::Data,
@@ -22,12 +24,14 @@ fn metric_of(data: &MetricData) -> Metric {
         MetricKind::Histogram(layout) => layout.bounds_seconds(),
         _ => Vec::new(),
     };
-    let (mut points, mut bytes) = (Vec::new(), Vec::new());
-    for one in &data.points {
-        assert!(point(&mut points, data.metric.kind, &bounds, one));
-    }
-    metric(&mut bytes, data, &points);
-    assert_eq!(bytes.len(), metric_len(data, points.len()));
+    let mut bytes = Vec::new();
+    let len = data.points.iter().map(|one| point_len(data.metric.kind, &bounds, one).unwrap()).sum();
+    metric(&mut bytes, data, len, |to| {
+        let begin = to.len();
+        data.points.iter().for_each(|one| point(to, data.metric.kind, &bounds, one));
+        assert_eq!(to.len() - begin, len);
+    });
+    assert_eq!(bytes.len(), metric_len(data, len));
     decoded::<ScopeMetrics>(&bytes).metrics.remove(0)
 }
 
@@ -46,9 +50,11 @@ fn histograms(data: &MetricData) -> Vec<HistogramDataPoint> {
 
 fn is_valid(kind: MetricKind, value: PointValue) -> bool {
     let mut bytes = Vec::new();
-    let valid = point(&mut bytes, kind, &[], &testing::point(value));
-    assert_eq!(valid, !bytes.is_empty());
-    valid
+    let value = testing::point(value);
+    let len = point_len(kind, &[], &value);
+    point(&mut bytes, kind, &[], &value);
+    assert_eq!(len.unwrap_or(0), bytes.len());
+    len.is_some()
 }
 
 #[test]
@@ -110,14 +116,14 @@ fn points_that_contradict_their_metric_are_told_apart() {
 
 #[test]
 fn a_record_keeps_times_severity_name_and_nested_attributes() {
+    let record = testing::record(vec![(
+        "netsonde.process.parents",
+        AttributeValue::Array(vec![AttributeValue::Map(vec![("process.pid", AttributeValue::Int(1))])]),
+    )]);
     let mut bytes = Vec::new();
-    log_record(
-        &mut bytes,
-        &testing::record(vec![(
-            "netsonde.process.parents",
-            AttributeValue::Array(vec![AttributeValue::Map(vec![("process.pid", AttributeValue::Int(1))])]),
-        )]),
-    );
+    let len = log_record_message_len(&record);
+    log_record(&mut bytes, &record, len);
+    assert_eq!(bytes.len(), log_record_len(len));
     let message = decoded::<ScopeLogs>(&bytes).log_records.remove(0);
     assert_eq!((message.time_unix_nano, message.observed_time_unix_nano), (3_000, 4_000));
     assert_eq!((message.severity_number, message.severity_text.as_str()), (9, "INFO"));
@@ -138,6 +144,7 @@ fn a_record_keeps_times_severity_name_and_nested_attributes() {
 fn value() -> impl Strategy<Value = AttributeValue> {
     let one = prop_oneof![
         any::<String>().prop_map(|value| testing::text(&value)),
+        "[a-z]{100,200}".prop_map(|value| testing::text(&value)),
         any::<i64>().prop_map(AttributeValue::Int),
         any::<f64>().prop_map(AttributeValue::Double),
         any::<bool>().prop_map(AttributeValue::Bool),
@@ -177,23 +184,42 @@ fn same(value: &AttributeValue, message: Option<&any_value::Value>) -> bool {
 proptest! {
     #[test]
     fn attributes_of_any_shape_are_read_as_they_were(
-        values in prop::collection::vec(value(), 0..6),
+        shared in prop::collection::vec(value(), 0..6),
+        own in prop::collection::vec(value(), 0..3),
         number in any::<i64>(),
         times in any::<(u64, u64)>(),
     ) {
-        let attributes: Vec<Attribute> = values.into_iter().map(|value| ("key", value)).collect();
-        let mut data = testing::metric(&IO, Vec::new());
-        let mut point = testing::point_with(attributes.clone(), PointValue::Int(number));
-        (point.start_unix_ns, point.time_unix_ns) = times;
-        data.points.push(point);
-        let read = numbers(&data).remove(0);
-        prop_assert_eq!((read.start_time_unix_nano, read.time_unix_nano), times);
-        prop_assert_eq!(read.value, Some(number_data_point::Value::AsInt(number)));
-        prop_assert_eq!(read.attributes.len(), attributes.len());
-        for ((key, value), read) in attributes.iter().zip(&read.attributes) {
-            prop_assert_eq!(*key, &read.key);
-            let read = read.value.as_ref().and_then(|read| read.value.as_ref());
-            prop_assert!(same(value, read), "{:?} was read as {:?}", value, read);
+        let named = |values: Vec<_>| values.into_iter().map(|value| ("key", value)).collect::<Vec<_>>();
+        let attributes = Attributes::new(Arc::new(named(shared).into()), Some(named(own).into()));
+        let expect = |read: &[KeyValue]| {
+            prop_assert_eq!(read.len(), attributes.iter().count());
+            for ((key, value), read) in attributes.iter().zip(read) {
+                prop_assert_eq!(*key, &read.key);
+                let read = read.value.as_ref().and_then(|read| read.value.as_ref());
+                prop_assert!(same(value, read), "{:?} was read as {:?}", value, read);
+            }
+            Ok(())
+        };
+        let point = |value| Point {
+            attributes: attributes.clone(),
+            start_unix_ns: times.0,
+            time_unix_ns: times.1,
+            value,
+        };
+        let mut of_numbers = testing::metric(&IO, Vec::new());
+        of_numbers.points.push(point(PointValue::Int(number)));
+        let mut of_histograms = testing::metric(&RTT, Vec::new());
+        of_histograms.points.push(point(PointValue::Histogram { sum: 1.0, counts: vec![1, 2, 3, 4] }));
+        // Twice, as the shared ones are not made again.
+        for _ in 0..2 {
+            let read = numbers(&of_numbers).remove(0);
+            prop_assert_eq!((read.start_time_unix_nano, read.time_unix_nano), times);
+            prop_assert_eq!(read.value, Some(number_data_point::Value::AsInt(number)));
+            expect(&read.attributes)?;
+            let read = histograms(&of_histograms).remove(0);
+            prop_assert_eq!((read.start_time_unix_nano, read.time_unix_nano), times);
+            prop_assert_eq!(read.count, 10);
+            expect(&read.attributes)?;
         }
     }
 
