@@ -1,19 +1,24 @@
 use std::collections::VecDeque;
 use std::io::Read as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
+use opentelemetry_proto::tonic::common::v1::any_value;
 use prost::Message as _;
 
 use super::*;
+use crate::export::otlp::split::MAX_REQUEST_BYTES;
+use crate::telemetry::AttributeValue;
 
 type Seen = (String, HeaderMap, Bytes);
 
@@ -44,7 +49,8 @@ impl Collector {
     pub async fn config(&self) -> OtlpConfig {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(any(take)).with_state(self.clone());
+        let router =
+            Router::new().fallback(any(take)).with_state(self.clone()).layer(DefaultBodyLimit::disable());
         tokio::spawn(async move { axum::serve(listener, router).await });
         config(Protocol::HttpProtobuf, &origin)
     }
@@ -85,6 +91,41 @@ async fn without_compression_the_body_is_the_message() {
     let seen = collector.seen.lock().unwrap();
     assert!(!seen[0].1.contains_key("content-encoding"));
     ExportMetricsServiceRequest::decode(seen[0].2.clone()).unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_of_many_requests_arrives_whole_and_one_of_them_waits_at_a_time() {
+    const RECORDS: i64 = 400;
+    let collector = Collector::default();
+    let mut config = collector.config().await;
+    config.compression = Compression::None;
+    config.timeout = Duration::from_secs(10);
+    let exporters = start(config);
+    let filler = text(&"x".repeat(100_000));
+    let records = (0..RECORDS)
+        .map(|n| testing::record(vec![("n", AttributeValue::Int(n)), ("filler", filler.clone())]))
+        .collect();
+    exporters.send(&Telemetry::Logs(Arc::new(records)));
+    let most = AtomicU64::new(0);
+    until(&exporters, |statistics| {
+        most.fetch_max(statistics.logs.queue_bytes, Ordering::Relaxed);
+        statistics.logs.delivered == RECORDS as u64
+    })
+    .await;
+    let most = most.into_inner();
+    assert!(most > 0 && most <= MAX_REQUEST_BYTES as u64, "{most}");
+    let seen = collector.seen.lock().unwrap();
+    assert!(seen.len() >= 10, "{} requests", seen.len());
+    let mut arrived = Vec::new();
+    for (_, _, body) in seen.iter() {
+        let request = ExportLogsServiceRequest::decode(body.clone()).unwrap();
+        for record in &request.resource_logs[0].scope_logs[0].log_records {
+            let value = record.attributes[0].value.as_ref().and_then(|value| value.value.clone());
+            let Some(any_value::Value::IntValue(n)) = value else { panic!("not a number: {value:?}") };
+            arrived.push(n);
+        }
+    }
+    assert_eq!(arrived, (0..RECORDS).collect::<Vec<_>>());
 }
 
 #[tokio::test]
