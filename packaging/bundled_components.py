@@ -21,7 +21,7 @@ def version(file, pattern):
 def main():
     document, folder = Path(sys.argv[1]), sys.argv[2]
     bill = json.loads(document.read_text().replace(f"file://{folder}/", "file:///netsonde/"))
-    command = ["cargo", "metadata", "--locked", "--offline", "--format-version=1"]
+    command = ["cargo", "metadata", "--locked", "--format-version=1"]
     metadata = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     crate = next(p for p in metadata["packages"] if p["name"] == "libbpf-sys")
     sources = Path(crate["manifest_path"]).parent
