@@ -17,7 +17,7 @@
 
 #define SOCKET_OWNED	     (1 << 0) /* the owner is final, short of the process handing it on */
 #define SOCKET_ESTABLISHED   (1 << 1) /* reached ESTABLISHED, or was past it when first seen */
-#define SOCKET_COUNTED	     (1 << 2) /* its opening has been added to a flow */
+#define SOCKET_COUNTED	     (1 << 2) /* of TCP: its opening has been added to a flow */
 #define SOCKET_CLOSED	     (1 << 3)
 #define SOCKET_FINAL_PENDING (1 << 4) /* closed, its last delta waits for an owner (in `last`) */
 #define SOCKET_OLDER	     (1 << 5) /* existed before netsonde: its opening is not counted */
@@ -104,6 +104,8 @@ struct socket_state {
 			__u64 bound_address[2]; /* once it is told of */
 			__u32 drops_told;	/* of those that the kernel counts on the socket */
 			__u32 drops_untold;	/* when a sweep met it last */
+			__u32 counted;		/* as active; changed at once with what it was */
+			__u32 ended;		/* a sweep that meets it still counts it no more */
 		};
 	};
 	__u32 several_generation; /* walk that found several processes to hold it */
@@ -359,14 +361,10 @@ static __always_inline void counted_datagram_key(struct flow_key *key,
 	key->application = st->flags & SOCKET_COUNTED_QUIC ? APPLICATION_QUIC : APPLICATION_UNKNOWN;
 }
 
-/* Of a connection, or of a socket for datagrams that counts as active. */
+/* Of a connection. */
 static __always_inline void flow_key_of(struct flow_key *key, const struct sock_common *skc,
 					const struct socket_state *st)
 {
-	if (st->flags & SOCKET_DATAGRAM) {
-		counted_datagram_key(key, st);
-		return;
-	}
 	__builtin_memset(key, 0, sizeof(*key));
 	key->owner = st->owner;
 	key->network_namespace = st->network_namespace;
@@ -387,8 +385,26 @@ static __always_inline void flow_key_of(struct flow_key *key, const struct sock_
 }
 
 /*
+ * Takes a socket for datagrams that counts as active out of the flow that it counts with. Its end,
+ * a sweep and a packet may come to that at once: whoever finds it counted does it.
+ */
+static __noinline void uncount_datagrams(struct socket_state *st)
+{
+	struct flow_value *flow;
+	struct flow_key key;
+
+	if (!st->counted)
+		return;
+	counted_datagram_key(&key, st);
+	flow = flow_entry(&key);
+	if (__sync_lock_test_and_set(&st->counted, 0) && flow)
+		__sync_fetch_and_add(&flow->active, -1);
+}
+
+/*
  * Gives a socket to another process, or to the next program of the same. A connection that counts
- * as active with the one counts with the other from now on.
+ * as active with the one counts with the other from now on, a socket for datagrams from the sweep
+ * on that calls this.
  */
 static __always_inline void change_owner(const struct sock *sk, struct socket_state *st,
 					 const struct owner *to)
@@ -397,6 +413,10 @@ static __always_inline void change_owner(const struct sock *sk, struct socket_st
 	struct flow_value *flow;
 	struct flow_key key;
 
+#ifndef BY_ADDRESS /* without datagrams, on kernels that cannot take a value out */
+	if (st->flags & SOCKET_DATAGRAM)
+		uncount_datagrams(st);
+#endif
 	if (counted) {
 		flow_key_of(&key, &sk->__sk_common, st);
 		flow = flow_entry(&key);

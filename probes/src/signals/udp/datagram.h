@@ -19,21 +19,6 @@ static __always_inline __u64 judge_packets(const struct socket_state *st, __u32 
 	return select_socket(remote ? remote[0] : 0, remote ? remote[1] : 0, about, st->owner.uid);
 }
 
-/* Takes a socket that counts as active out of the flow that it counts with. */
-static __noinline void uncount(struct socket_state *st)
-{
-	struct flow_value *flow;
-	struct flow_key key;
-
-	if (!(st->flags & SOCKET_COUNTED))
-		return;
-	counted_datagram_key(&key, st);
-	flow = flow_entry(&key);
-	if (flow)
-		__sync_fetch_and_add(&flow->active, -1);
-	st->flags &= ~(SOCKET_COUNTED | SOCKET_COUNTED_QUIC);
-}
-
 /* Packets are counted on other processors meanwhile: each number is taken out whole. */
 static __noinline void flush_datagrams(struct socket_state *st)
 {
@@ -95,7 +80,7 @@ static __always_inline void follow_program(struct socket_state *st)
 		return;
 	if (st->role && !(st->flags & SOCKET_EXCLUDED))
 		flush_datagrams(st);
-	uncount(st);
+	uncount_datagrams(st);
 	st->owner.image = image;
 }
 
@@ -147,9 +132,7 @@ static __noinline int tell_bound(struct socket_state *st, __u64 cookie, __u32 ki
 /* Whoever ends a socket that is nobody's has it, unless the kernel does. */
 static __always_inline void take_over_datagrams(struct socket_state *st, struct task_struct *caller)
 {
-	bool counted = st->flags & SOCKET_COUNTED;
-
-	if ((caller->flags & PF_KTHREAD) || counted)
+	if ((caller->flags & PF_KTHREAD) || st->counted)
 		return;
 	owner_of_task(caller, &st->owner);
 	st->flags |= SOCKET_OWNED;

@@ -106,14 +106,17 @@ int udp_released(struct bpf_sock *ctx)
 	if (ctx->protocol != IPPROTO_UDP)
 		return PASS;
 	st = bpf_sk_storage_get(&sockets, ctx, NULL, 0);
-	if (st && (st->flags & SOCKET_TOLD)) {
+	if (!st)
+		return PASS;
+	__sync_lock_test_and_set(&st->ended, 1);
+	if (st->flags & SOCKET_TOLD) {
 		follow_program(st);
 		if (settings.rule_generation)
 			verdict = judge_packets(st, RULE_UDP, NULL, st->local_port);
 		if (!(verdict & SELECT_EXCLUDED))
 			tell_bound(st, bpf_get_socket_cookie(ctx), EVENT_LISTEN_CLOSE, verdict, 0);
 	}
-	if (!st || !st->role)
+	if (!st->role)
 		return PASS;
 	if (!(st->flags & SOCKET_EXCLUDED)) {
 		caller = bpf_get_current_task_btf();
@@ -125,7 +128,7 @@ int udp_released(struct bpf_sock *ctx)
 		/* The kernel's socket is what this program's context stands for. */
 		tell_other_drops((void *)ctx, st, true);
 	}
-	uncount(st);
+	uncount_datagrams(st);
 	return PASS;
 }
 

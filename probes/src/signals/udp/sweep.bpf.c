@@ -20,18 +20,22 @@ static __always_inline bool count_active(struct socket_state *st)
 	struct flow_value *flow;
 	struct flow_key key;
 
-	if ((st->flags & SOCKET_COUNTED) && quic == as_quic && st->rules == st->counted_rules)
+	if (st->counted && quic == as_quic && st->rules == st->counted_rules)
 		return true;
-	uncount(st);
+	uncount_datagrams(st);
 	datagram_key(&key, st);
 	flow = flow_entry(&key);
 	if (!flow)
 		return false;
 	st->counted_rules = key.rules;
-	st->flags |= SOCKET_COUNTED;
+	st->flags &= ~SOCKET_COUNTED_QUIC;
 	if (key.application == APPLICATION_QUIC)
 		st->flags |= SOCKET_COUNTED_QUIC;
+	__sync_lock_test_and_set(&st->counted, 1);
 	__sync_fetch_and_add(&flow->active, 1);
+	/* It ended meanwhile, before it was counted or after. */
+	if (st->ended)
+		uncount_datagrams(st);
 	return true;
 }
 
@@ -79,7 +83,8 @@ int udp_sweep(struct bpf_iter__udp *ctx)
 		return 0;
 	sweep_totals.sockets++;
 	st = socket_lookup(sk);
-	if (!st)
+	/* The kernel tells of a socket's end before it takes it from where sweeps look. */
+	if (!st || st->ended)
 		return 0;
 	settle_kernels(sk, NULL, st);
 	settle_owner(sk, st);
@@ -97,7 +102,7 @@ int udp_sweep(struct bpf_iter__udp *ctx)
 		return 0;
 	judge_again(st);
 	if (st->flags & SOCKET_EXCLUDED) {
-		uncount(st);
+		uncount_datagrams(st);
 		return 0;
 	}
 	if (!owner_settled(sk, st) || !count_active(st))
