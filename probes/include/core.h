@@ -403,8 +403,8 @@ static __noinline void uncount_datagrams(struct socket_state *st)
 
 /*
  * Gives a socket to another process, or to the next program of the same. A connection that counts
- * as active with the one counts with the other from now on, a socket for datagrams from the sweep
- * on that calls this.
+ * as active with the one counts with the other from now on. A socket for datagrams must not count
+ * when it is given away.
  */
 static __always_inline void change_owner(const struct sock *sk, struct socket_state *st,
 					 const struct owner *to)
@@ -413,10 +413,6 @@ static __always_inline void change_owner(const struct sock *sk, struct socket_st
 	struct flow_value *flow;
 	struct flow_key key;
 
-#ifndef BY_ADDRESS /* without datagrams, on kernels that cannot take a value out */
-	if (st->flags & SOCKET_DATAGRAM)
-		uncount_datagrams(st);
-#endif
 	if (counted) {
 		flow_key_of(&key, &sk->__sk_common, st);
 		flow = flow_entry(&key);

@@ -87,6 +87,9 @@ int udp_sweep(struct bpf_iter__udp *ctx)
 	if (!st || st->ended)
 		return 0;
 	settle_kernels(sk, NULL, st);
+	/* Below it counts again, with whom it has then. */
+	if (st->candidate_generation == settings.holder_generation)
+		uncount_datagrams(st);
 	settle_owner(sk, st);
 	/* An older one counts from now on, unless it may still be found out whose it is. */
 	if (!st->network_namespace) {
