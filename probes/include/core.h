@@ -104,7 +104,7 @@ struct socket_state {
 			__u64 bound_address[2]; /* once it is told of */
 			__u32 drops_told;	/* of those that the kernel counts on the socket */
 			__u32 drops_untold;	/* when a sweep met it last */
-			__u32 counted;		/* as active; changed at once with what it was */
+			__u32 counted;		/* as active; is taken out whole */
 			__u32 ended;		/* a sweep that meets it still counts it no more */
 		};
 	};
@@ -352,15 +352,6 @@ static __always_inline void datagram_key(struct flow_key *key, const struct sock
 	key->server_port = st->server_port;
 }
 
-/* Under which it counts as active, whatever has been learnt of it since. */
-static __always_inline void counted_datagram_key(struct flow_key *key,
-						 const struct socket_state *st)
-{
-	datagram_key(key, st);
-	key->rules = st->counted_rules;
-	key->application = st->flags & SOCKET_COUNTED_QUIC ? APPLICATION_QUIC : APPLICATION_UNKNOWN;
-}
-
 /* Of a connection. */
 static __always_inline void flow_key_of(struct flow_key *key, const struct sock_common *skc,
 					const struct socket_state *st)
@@ -382,23 +373,6 @@ static __always_inline void flow_key_of(struct flow_key *key, const struct sock_
 	key->server_port = st->local_port;
 	if (settings.keep_client_address)
 		remote_address(skc, key->client_address);
-}
-
-/*
- * Takes a socket for datagrams that counts as active out of the flow that it counts with. Its end,
- * a sweep and a packet may come to that at once: whoever finds it counted does it.
- */
-static __noinline void uncount_datagrams(struct socket_state *st)
-{
-	struct flow_value *flow;
-	struct flow_key key;
-
-	if (!st->counted)
-		return;
-	counted_datagram_key(&key, st);
-	flow = flow_entry(&key);
-	if (__sync_lock_test_and_set(&st->counted, 0) && flow)
-		__sync_fetch_and_add(&flow->active, -1);
 }
 
 /*

@@ -145,11 +145,10 @@ impl Envelope {
         self.lens(items)[0]
     }
 
-    /// An `ExportMetricsServiceRequest` or `ExportLogsServiceRequest`, written into a vector that is cleared first.
+    /// An `ExportMetricsServiceRequest` or `ExportLogsServiceRequest`, written into an empty vector.
     /// `write` appends items of `len` bytes, each by [`metric()`] or [`log_record()`].
     pub fn request(&self, mut message: Vec<u8>, len: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
         let [request, resource_items, scope_items] = self.lens(len);
-        message.clear();
         message.reserve_exact(request);
         wire::delimited(&mut message, field::request::RESOURCE_ITEMS, resource_items);
         wire::bytes(&mut message, field::resource_items::RESOURCE, &self.resource);

@@ -159,6 +159,7 @@ impl Parts {
         let memory = last.map_or_else(
             |_| Vec::new(),
             |mut last| {
+                // What is in it would be moved to where it is.
                 last.clear();
                 last.into()
             },

@@ -19,6 +19,32 @@ static __always_inline __u64 judge_packets(const struct socket_state *st, __u32 
 	return select_socket(remote ? remote[0] : 0, remote ? remote[1] : 0, about, st->owner.uid);
 }
 
+/* Under which it counts as active, whatever has been learnt of it since. */
+static __always_inline void counted_datagram_key(struct flow_key *key,
+						 const struct socket_state *st)
+{
+	datagram_key(key, st);
+	key->rules = st->counted_rules;
+	key->application = st->flags & SOCKET_COUNTED_QUIC ? APPLICATION_QUIC : APPLICATION_UNKNOWN;
+}
+
+/*
+ * Takes a socket that counts as active out of the flow that it counts with. Its end,
+ * a sweep and a packet may come to that at once: whoever finds it counted does it.
+ */
+static __noinline void uncount(struct socket_state *st)
+{
+	struct flow_value *flow;
+	struct flow_key key;
+
+	if (!st->counted)
+		return;
+	counted_datagram_key(&key, st);
+	flow = flow_entry(&key);
+	if (__sync_lock_test_and_set(&st->counted, 0) && flow)
+		__sync_fetch_and_add(&flow->active, -1);
+}
+
 /* Packets are counted on other processors meanwhile: each number is taken out whole. */
 static __noinline void flush_datagrams(struct socket_state *st)
 {
@@ -80,7 +106,7 @@ static __always_inline void follow_program(struct socket_state *st)
 		return;
 	if (st->role && !(st->flags & SOCKET_EXCLUDED))
 		flush_datagrams(st);
-	uncount_datagrams(st);
+	uncount(st);
 	st->owner.image = image;
 }
 

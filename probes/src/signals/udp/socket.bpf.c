@@ -128,7 +128,7 @@ int udp_released(struct bpf_sock *ctx)
 		/* The kernel's socket is what this program's context stands for. */
 		tell_other_drops((void *)ctx, st, true);
 	}
-	uncount_datagrams(st);
+	uncount(st);
 	return PASS;
 }
 

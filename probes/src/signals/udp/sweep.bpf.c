@@ -22,7 +22,7 @@ static __always_inline bool count_active(struct socket_state *st)
 
 	if (st->counted && quic == as_quic && st->rules == st->counted_rules)
 		return true;
-	uncount_datagrams(st);
+	uncount(st);
 	datagram_key(&key, st);
 	flow = flow_entry(&key);
 	if (!flow)
@@ -35,7 +35,7 @@ static __always_inline bool count_active(struct socket_state *st)
 	__sync_fetch_and_add(&flow->active, 1);
 	/* It ended meanwhile, before it was counted or after. */
 	if (st->ended)
-		uncount_datagrams(st);
+		uncount(st);
 	return true;
 }
 
@@ -89,7 +89,7 @@ int udp_sweep(struct bpf_iter__udp *ctx)
 	settle_kernels(sk, NULL, st);
 	/* Below it counts again, with whom it has then. */
 	if (st->candidate_generation == settings.holder_generation)
-		uncount_datagrams(st);
+		uncount(st);
 	settle_owner(sk, st);
 	/* An older one counts from now on, unless it may still be found out whose it is. */
 	if (!st->network_namespace) {
@@ -105,7 +105,7 @@ int udp_sweep(struct bpf_iter__udp *ctx)
 		return 0;
 	judge_again(st);
 	if (st->flags & SOCKET_EXCLUDED) {
-		uncount_datagrams(st);
+		uncount(st);
 		return 0;
 	}
 	if (!owner_settled(sk, st) || !count_active(st))
